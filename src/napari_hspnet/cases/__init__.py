@@ -1,0 +1,1 @@
+"""The case folder: one slide's work."""

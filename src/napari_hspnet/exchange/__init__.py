@@ -1,0 +1,1 @@
+"""Masks and outlines, out to other tools."""

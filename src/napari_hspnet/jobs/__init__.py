@@ -1,0 +1,1 @@
+"""Whole uses of the product, without a window."""

@@ -1,0 +1,1 @@
+"""HSP-Net, checkpoints and model cards."""

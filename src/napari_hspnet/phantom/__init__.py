@@ -1,0 +1,1 @@
+"""Synthetic cervical slides with known truth."""
