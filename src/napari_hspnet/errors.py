@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
+    "CancelledError",
     "CaseError",
     "CaseInUseError",
     "CaseMismatchError",
@@ -50,6 +51,10 @@ class HspnetError(Exception):
     def __str__(self) -> str:
         where = "" if self.path is None or str(self.path) in self.what else f" [{self.path}]"
         return f"{self.what}{where}. {self.advice}."
+
+
+class CancelledError(Exception):
+    """The user stopped a job; not an error to be shown, exit code 130."""
 
 
 class InputError(HspnetError):
