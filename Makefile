@@ -1,0 +1,42 @@
+# From a fresh clone: `make demo` runs the main job, `make test` every check.
+# Both set up what they need first and say what they install; when nothing has
+# changed that takes no time. Variables: PYTHON, VENV, TORCH_INDEX_URL.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+export TORCH_INDEX_URL
+
+.PHONY: setup demo test lint types unit gui bench screenshots clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt tools/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" bash tools/setup.sh
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/napari-hspnet demo --out demo-out --overwrite
+
+test: lint types unit
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check src tests benchmarks docs tools
+	$(BIN)/ruff check src tests benchmarks docs tools
+	$(BIN)/lint-imports --no-logo
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	@VENV="$(VENV)" bash tools/with-display.sh $(BIN)/python -m pytest $(PYTEST)
+
+bench: $(STAMP)
+	@VENV="$(VENV)" bash tools/with-display.sh $(BIN)/python benchmarks/run.py $(BENCH)
+
+screenshots: $(STAMP)
+	@VENV="$(VENV)" bash tools/with-display.sh $(BIN)/python docs/make_screenshots.py
+
+clean:
+	rm -rf $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
