@@ -1,0 +1,266 @@
+"""One slide's work in one folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from napari_hspnet.cases.cache import ChunkCache
+from napari_hspnet.cases.composite import Composite, Source
+from napari_hspnet.cases.database import CaseDatabase
+from napari_hspnet.cases.failures import case_failures
+from napari_hspnet.cases.lock import CaseLock
+from napari_hspnet.cases.places import default_case_folder, refuse_network
+from napari_hspnet.cases.record import FINISHED, RunInfo, RunRecord
+from napari_hspnet.cases.store import Array, Key, RunStore
+from napari_hspnet.cases.writer import RunWriter
+from napari_hspnet.errors import CaseError
+from napari_hspnet.slides.grid import LabelGrid
+from napari_hspnet.slides.types import SlideInfo
+
+__all__ = ["Case"]
+
+_DATABASE, _LOCK, _RUNS = "case.sqlite", "case.lock", "runs"
+
+
+class Case:
+    """An open case folder; close it, or use it in a ``with`` statement.
+
+    ``case.sqlite`` says which slide it is and which runs there are; ``runs/<id>/``
+    holds each run's maps. A run's folder is complete before the database calls it
+    finished, and what a crash left unfinished is removed at the next opening.
+    Made by `open_or_create`.
+    """
+
+    def __init__(
+        self, folder: Path, grid: LabelGrid, database: CaseDatabase, lock: CaseLock | None
+    ) -> None:
+        self.folder = folder
+        self.grid = grid
+        self._database = database
+        self._lock = lock
+        self._cache = ChunkCache()
+        self._writers: set[RunWriter] = set()
+        self._guard = threading.Lock()
+
+    @classmethod
+    def open_or_create(
+        cls, folder: Path, info: SlideInfo, grid: LabelGrid, read_only: bool = False
+    ) -> Case:
+        """Open a case, or begin one where there is none.
+
+        Parameters
+        ----------
+        folder : Path
+            ``<name>.hspnet``, on a local disk.
+        info : SlideInfo
+            The open slide; a case of another one is refused.
+        grid : LabelGrid
+            Its label grid.
+        read_only : bool
+            Look only: needs no lock, and works beside another writer.
+
+        Raises
+        ------
+        CaseInUseError
+            Another process holds it; the message says who.
+        CaseMismatchError
+            It belongs to another slide.
+        CaseError
+            Damaged, of a newer format, no case folder, or on a network share.
+        OutputError
+            Disk full, or writing not permitted.
+        """
+        folder = Path(folder).absolute()
+        if read_only:
+            return cls(folder, grid, _existing(folder, info, grid), None)
+        refuse_network(folder, info)
+        _refuse_foreign(folder, info)
+        with case_failures(folder):
+            (folder / _RUNS).mkdir(parents=True, exist_ok=True)
+            lock = CaseLock(folder / _LOCK)
+        try:
+            database = CaseDatabase(folder / _DATABASE, info, grid, read_only=False)
+            try:
+                case = cls(folder, grid, database, lock)
+                case._clean()
+            except BaseException:
+                database.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        return case
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened to look only."""
+        return self._lock is None
+
+    @property
+    def runs(self) -> tuple[RunInfo, ...]:
+        """All runs, oldest first."""
+        return self._database.runs()
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Ids of the runs that the composite shows, the topmost last."""
+        return self._database.active()
+
+    def set_active(self, run_ids: Iterable[str]) -> None:
+        """Choose which finished runs the composite shows, the topmost last.
+
+        Raises
+        ------
+        CaseError
+            If one is not a finished run of this case, or the case is read-only.
+        """
+        self._require_writable()
+        chosen = tuple(run_ids)
+        finished = {run.id for run in self.runs if run.state == FINISHED}
+        for run_id in chosen:
+            if run_id not in finished:
+                raise CaseError(
+                    f"The case has no finished run {run_id}",
+                    advice="Choose one of its runs",
+                    path=self.folder,
+                )
+        self._database.set_active(chosen)
+
+    def start_run(self, record: RunRecord) -> RunWriter:
+        """Begin a run; what it writes counts once it is finished.
+
+        Raises
+        ------
+        CaseError
+            The case is read-only.
+        OutputError
+            Disk full, or writing not permitted.
+        """
+        self._require_writable()
+        moment = re.sub(r"\D", "", record.started)[:14]
+        run_id = f"{moment}-{secrets.token_hex(3)}"
+        store = RunStore(self.folder / _RUNS / run_id, self.grid)
+        info = self._database.add_run(run_id, record)
+        try:
+            with case_failures(self.folder):
+                store.create(json.loads(record.to_json()))
+        except BaseException:
+            self._forget(run_id)
+            raise
+        writer = RunWriter(info, store, self._cache, self._finish, self._forget)
+        with self._guard:
+            self._writers.add(writer)
+        return writer
+
+    def composite(self, live: RunWriter | None = None) -> Composite:
+        """The active runs as one picture; a live one lies on top of them.
+
+        Take a new one when a run has been finished, discarded or chosen.
+        """
+        runs = {run.id: run for run in self.runs}
+        sources = [self._source(runs[run_id]) for run_id in reversed(self.active)]
+        if live is not None and all(source.info().id != live.info.id for source in sources):
+            sources.insert(0, Source(lambda: live.info, live.chunk, lambda: live.pixels))
+        return Composite(self.grid, sources)
+
+    def close(self) -> None:
+        """Discard what is being written, close the database, release the lock."""
+        with self._guard:
+            writers = tuple(self._writers)
+        try:
+            for writer in writers:
+                writer.discard()
+            self._database.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    def __enter__(self) -> Case:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _source(self, run: RunInfo) -> Source:
+        store = RunStore(self.folder / _RUNS / run.id, self.grid)
+        return Source(lambda: run, partial(self._cached, run.id, store), lambda: run.pixels)
+
+    def _cached(self, run_id: str, store: RunStore, key: Key) -> Array | None:
+        held, chunk = self._cache.get((run_id, key))
+        if not held:
+            chunk = store.read(key)
+            self._cache.put((run_id, key), chunk)
+        return chunk
+
+    def _finish(self, run_id: str, seconds: float, pixels: Mapping[int, int]) -> RunInfo:
+        info = self._database.finish_run(run_id, seconds, pixels)
+        self._drop_writer(run_id)
+        return info
+
+    def _forget(self, run_id: str) -> None:
+        self._drop_writer(run_id)
+        # The row goes last: until then the next opening knows what to remove.
+        shutil.rmtree(self.folder / _RUNS / run_id, ignore_errors=True)
+        self._database.remove_run(run_id)
+
+    def _drop_writer(self, run_id: str) -> None:
+        with self._guard:
+            self._writers = {w for w in self._writers if w.info.id != run_id}
+
+    def _clean(self) -> None:
+        runs = self.runs
+        for run in runs:
+            if run.state != FINISHED:
+                self._forget(run.id)
+        known = {run.id for run in runs if run.state == FINISHED}
+        with case_failures(self.folder):
+            for orphan in (self.folder / _RUNS).iterdir():
+                if orphan.name not in known:
+                    shutil.rmtree(orphan, ignore_errors=True)
+
+    def _require_writable(self) -> None:
+        if self._lock is None:
+            raise CaseError(
+                "The case is open read-only",
+                advice="Open it for writing, or choose another case folder",
+                path=self.folder,
+            )
+
+
+def _existing(folder: Path, info: SlideInfo, grid: LabelGrid) -> CaseDatabase:
+    path = folder / _DATABASE
+    if not path.is_file():
+        raise CaseError(
+            "There is no case in this folder", advice="Choose a case folder", path=folder
+        )
+    return CaseDatabase(path, info, grid, read_only=True)
+
+
+def _refuse_foreign(folder: Path, info: SlideInfo) -> None:
+    """A folder that holds other things is not turned into a case."""
+    with case_failures(folder):
+        if folder.is_file():
+            raise CaseError("This is a file, not a case folder", advice=_offer(info), path=folder)
+        if not folder.is_dir() or (folder / _DATABASE).exists():
+            return
+        if any(entry.name not in (_LOCK, _RUNS) for entry in folder.iterdir()):
+            raise CaseError(
+                "The folder holds other files and is no case", advice=_offer(info), path=folder
+            )
+
+
+def _offer(info: SlideInfo) -> str:
+    return f"Choose an empty folder, for instance {default_case_folder(info)}"

@@ -1,0 +1,274 @@
+"""What is shown and exported: for every pixel, the topmost active run that covers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_hspnet.cases.record import RunInfo
+from napari_hspnet.cases.sampling import level_count, level_shape, padded_shape
+from napari_hspnet.cases.store import CHUNK, FILL, Key
+from napari_hspnet.classes import NOT_RUN
+from napari_hspnet.errors import InputError
+from napari_hspnet.slides.grid import LabelGrid
+from napari_hspnet.slides.region import PixelBox
+
+__all__ = ["Areas", "Composite", "CompositeLevel", "Source"]
+
+Array = npt.NDArray[np.uint8]
+What = Literal["classes", "score", "high"]
+
+_MAP = {"classes": "class", "score": "score", "high": "high"}
+_EXACT_PIXELS = 2 << 20
+"""Counted exactly up to here; beyond, on a coarser level."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One run as the composite sees it.
+
+    Attributes
+    ----------
+    info : callable () -> RunInfo
+        The run as it is now.
+    chunk : callable (Key) -> ndarray or None
+        A chunk, None where it is empty.
+    pixels : callable () -> Mapping of int to int
+        Label pixels per class value, 255 left out.
+    """
+
+    info: Callable[[], RunInfo]
+    chunk: Callable[[Key], Array | None]
+    pixels: Callable[[], Mapping[int, int]]
+
+
+@dataclass(frozen=True)
+class Areas:
+    """mm² per class value (253 skipped, 254 unreadable and 255 not run included).
+
+    Attributes
+    ----------
+    mm2 : Mapping of int to float
+        Values that do not occur are absent.
+    exact : bool
+        False where counted on a coarser level, which is good to about a per cent
+        for anything that one would put a figure to.
+    """
+
+    mm2: Mapping[int, float]
+    exact: bool
+
+
+class Composite:
+    """A snapshot of which runs are on top of which; pixels are read when asked for.
+
+    With a live run among them, what it has written shows at the next read.
+
+    Parameters
+    ----------
+    grid : LabelGrid
+        The case's label grid.
+    sources : sequence of Source
+        The topmost first.
+    """
+
+    def __init__(self, grid: LabelGrid, sources: Sequence[Source]) -> None:
+        self.grid = grid
+        self._sources = tuple(sources)
+        self._levels = tuple(CompositeLevel(self, k) for k in range(level_count(grid.shape)))
+
+    @property
+    def levels(self) -> list[CompositeLevel]:
+        """Class values as array-likes, finest first, shapes exactly a factor of 2 apart."""
+        return list(self._levels)
+
+    def read(
+        self, y: int, x: int, height: int, width: int, level: int = 0, what: What = "classes"
+    ) -> Array:
+        """Any box of a level.
+
+        Parameters
+        ----------
+        y, x, height, width : int
+            In that level's pixels; may reach beyond the grid.
+        level : int
+            0 is the label grid, each next one half of it, sampled at pixel centres.
+        what : {"classes", "score", "high"}
+            Class values, the highest softmax value, or p(CIN2) + p(CIN3), both
+            times 255; score and high are those of the run that gave the class.
+
+        Returns
+        -------
+        ndarray of uint8, (height, width)
+            255 (classes) or 0 (others) outside the grid and where nothing was run.
+        """
+        if what not in _MAP:
+            raise InputError(f"There is no map {what!r}", advice=f"Choose one of {', '.join(_MAP)}")
+        out = np.full((height, width), FILL[_MAP[what]], np.uint8)
+        for place, row, column, inside in self._pieces(y, x, height, width, level):
+            if what == "classes":
+                self._classes(out[place], level, row, column, inside)
+            else:
+                self._values(out[place], _MAP[what], level, row, column, inside)
+        return out
+
+    def run_at(self, y: int, x: int) -> RunInfo | None:
+        """The run that says label pixel (y, x); None where none does."""
+        for _, row, column, inside in self._pieces(y, x, 1, 1, 0):
+            for source in self._sources:
+                chunk = source.chunk(("class", 0, row, column))
+                if chunk is not None and chunk[inside][0, 0] != NOT_RUN:
+                    return source.info()
+        return None
+
+    @property
+    def runs(self) -> tuple[RunInfo, ...]:
+        """The runs it is made of, the topmost first."""
+        return tuple(source.info() for source in self._sources)
+
+    def areas(self, box: PixelBox | None = None) -> Areas:
+        """mm² per class value, of the slide or of a box of label pixels.
+
+        Exact for one run on the whole slide (kept while it is written) and for
+        boxes up to 2 Mpx; counted on a coarser level otherwise.
+        """
+        square = (self.grid.mpp / 1000) ** 2
+        whole = PixelBox(0, 0, *self.grid.shape)
+        box = whole if box is None else box.intersect(whole)
+        total = box.height * box.width
+        if box == whole and len(self._sources) <= 1:
+            pixels = dict(self._sources[0].pixels()) if self._sources else {}
+            pixels[NOT_RUN] = total - sum(pixels.values())
+            return Areas({v: n * square for v, n in sorted(pixels.items()) if n}, True)
+        level, last = 0, len(self._levels) - 1
+        while level < last and (box.height >> level) * (box.width >> level) > _EXACT_PIXELS:
+            level += 1
+        step = 1 << level
+        y, x = box.y0 // step, box.x0 // step
+        values = self.read(y, x, -(-box.y1 // step) - y, -(-box.x1 // step) - x, level)
+        counts = np.bincount(values.ravel(), minlength=256)
+        scale = square * (1.0 if level == 0 else total / max(1, values.size))
+        return Areas({int(v): float(counts[v]) * scale for v in np.flatnonzero(counts)}, level == 0)
+
+    def _pieces(
+        self, y: int, x: int, height: int, width: int, level: int
+    ) -> Iterator[tuple[tuple[slice, slice], int, int, tuple[slice, slice]]]:
+        """The chunks that a box meets: where in the box, which, where in the chunk."""
+        rows, columns = level_shape(self.grid.shape, level)
+        y0, y1 = max(0, y), min(rows, y + height)
+        x0, x1 = max(0, x), min(columns, x + width)
+        if y1 <= y0 or x1 <= x0:
+            return
+        for row in range(y0 // CHUNK, -(-y1 // CHUNK)):
+            top, bottom = max(y0, row * CHUNK), min(y1, (row + 1) * CHUNK)
+            for column in range(x0 // CHUNK, -(-x1 // CHUNK)):
+                left, right = max(x0, column * CHUNK), min(x1, (column + 1) * CHUNK)
+                yield (
+                    (slice(top - y, bottom - y), slice(left - x, right - x)),
+                    row,
+                    column,
+                    (
+                        slice(top - row * CHUNK, bottom - row * CHUNK),
+                        slice(left - column * CHUNK, right - column * CHUNK),
+                    ),
+                )
+
+    def _classes(
+        self, out: Array, level: int, row: int, column: int, inside: tuple[slice, slice]
+    ) -> None:
+        touched = False
+        for source in self._sources:
+            chunk = source.chunk(("class", level, row, column))
+            if chunk is None:
+                continue
+            if touched:
+                open_pixels = out == NOT_RUN
+                if not open_pixels.any():
+                    return
+                np.copyto(out, chunk[inside], where=open_pixels)
+            else:
+                out[...] = chunk[inside]
+                touched = True
+
+    def _values(
+        self, out: Array, name: str, level: int, row: int, column: int, inside: tuple[slice, slice]
+    ) -> None:
+        open_pixels = np.ones(out.shape, bool)
+        for source in self._sources:
+            classes = source.chunk(("class", level, row, column))
+            if classes is None:
+                continue
+            own = (classes[inside] != NOT_RUN) & open_pixels
+            chunk = source.chunk((name, level, row, column))
+            if chunk is not None:
+                np.copyto(out, chunk[inside], where=own)
+            open_pixels &= ~own
+            if not open_pixels.any():
+                return
+
+
+class CompositeLevel:
+    """One level's class values as a read-only array-like of uint8.
+
+    Reads a box when it is indexed with integers and slices (any step); padded
+    with 255 so that shapes are exact powers of two apart.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 2
+
+    def __init__(self, composite: Composite, level: int) -> None:
+        self._composite = composite
+        self._level = level
+        self.shape = padded_shape(composite.grid.shape, level)
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it would take in memory."""
+        return self.size
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("the pixels are computed, so a copy is made")
+        return np.asarray(self[:, :], dtype=dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        picks = index if isinstance(index, tuple) else (index,)
+        if Ellipsis in picks:
+            at = picks.index(Ellipsis)
+            missing = 3 - len(picks)
+            picks = picks[:at] + (slice(None),) * missing + picks[at + 1 :]
+        picks += (slice(None),) * (2 - len(picks))
+        if len(picks) != 2:
+            raise IndexError(f"2 indices at most, not {len(picks)}")
+        spans = [_span(pick, size) for pick, size in zip(picks, self.shape, strict=True)]
+        (y, height, rows), (x, width, columns) = spans
+        return self._composite.read(y, x, height, width, self._level)[rows, columns]
+
+
+def _span(pick: Any, size: int) -> tuple[int, int, int | slice]:
+    """First pixel and how many to read, and what to pick of them."""
+    if not isinstance(pick, slice):
+        at = int(pick.__index__())
+        if not -size <= at < size:
+            raise IndexError(f"{at} is out of bounds for {size} pixels")
+        return at % size, 1, 0
+    chosen = range(*pick.indices(size))
+    if not chosen:
+        return 0, 0, slice(None)
+    low, high = min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1])
+    return low, high - low + 1, slice(None, None, chosen.step)

@@ -1,0 +1,97 @@
+"""What is known of a run: its record, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+__all__ = ["FINISHED", "WRITING", "RunInfo", "RunRecord"]
+
+WRITING, FINISHED = "writing", "finished"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run was made with; written before its first pixel, never changed.
+
+    Attributes
+    ----------
+    model_name, model_sha256 : str
+        The checkpoint; its file's SHA-256 is its identity.
+    card : Mapping
+        The model card as plain JSON values.
+    settings : Mapping
+        The engine's settings, likewise.
+    region : Mapping
+        `Region.to_dict`.
+    device : str
+        Such as ``"cpu"`` or ``"cuda:0 NVIDIA …"``.
+    versions : Mapping of str to str
+        Of this package and of what computes (torch, numpy, openslide).
+    slide_fingerprint : str
+        `SlideInfo.fingerprint`.
+    synthetic : bool
+        Whether the model was trained on synthetic slides only.
+    started : str
+        UTC, ISO 8601.
+    """
+
+    model_name: str
+    model_sha256: str
+    card: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    region: Mapping[str, Any]
+    device: str
+    versions: Mapping[str, str]
+    slide_fingerprint: str
+    synthetic: bool
+    started: str
+
+    def to_json(self) -> str:
+        """As JSON; `from_json` gives an equal record."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunRecord:
+        """The record that `to_json` wrote.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If the text is no such record.
+        """
+        data = json.loads(text)
+        return cls(**{f.name: data[f.name] for f in fields(cls)})
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run of a case.
+
+    Attributes
+    ----------
+    id : str
+        Its name in the case folder, sorted by time.
+    record : RunRecord
+        What it was made with.
+    state : str
+        ``"writing"`` or ``"finished"``.
+    finished : str or None
+        UTC, ISO 8601.
+    seconds : float or None
+        How long it took.
+    pixels : Mapping of int to int
+        Label pixels per class value, 255 (not run) left out.
+    areas : Mapping of int to float
+        The same in mm².
+    """
+
+    id: str
+    record: RunRecord
+    state: str
+    finished: str | None = None
+    seconds: float | None = None
+    pixels: Mapping[int, int] = field(default_factory=dict)
+    areas: Mapping[int, float] = field(default_factory=dict)
