@@ -2,15 +2,25 @@
 
 from napari_hspnet.slides.grid import LABEL_MPP, LabelBlock, LabelGrid
 from napari_hspnet.slides.region import PixelBox, Region
-from napari_hspnet.slides.types import Bounds, Level, SlideInfo
+from napari_hspnet.slides.resample import GRID_TILE, LEVEL_TOLERANCE
+from napari_hspnet.slides.slide import PHANTOM_MARKER, Slide, open_slide, with_mpp
+from napari_hspnet.slides.types import MPP_MAX, MPP_MIN, Bounds, Level, SlideInfo
 
 __all__ = [
+    "GRID_TILE",
     "LABEL_MPP",
+    "LEVEL_TOLERANCE",
+    "MPP_MAX",
+    "MPP_MIN",
+    "PHANTOM_MARKER",
     "Bounds",
     "LabelBlock",
     "LabelGrid",
     "Level",
     "PixelBox",
     "Region",
+    "Slide",
     "SlideInfo",
+    "open_slide",
+    "with_mpp",
 ]

@@ -125,8 +125,8 @@ class Region:
         """Which pixels of `box` belong to the region; None where all of them do."""
         if self.kind == "slide":
             return None
-        ys = (np.arange(box.y0, box.y1) + 0.5) * grid.mpp
-        xs = (np.arange(box.x0, box.x1) + 0.5) * grid.mpp
+        ys = (np.arange(box.y0, box.y1, dtype=np.float64) + 0.5) * grid.mpp
+        xs = (np.arange(box.x0, box.x1, dtype=np.float64) + 0.5) * grid.mpp
         inside = np.zeros((ys.size, xs.size), dtype=bool)
         for polygon in self.polygons:
             _scan_convert(np.asarray(polygon, dtype=float), ys, xs, inside)

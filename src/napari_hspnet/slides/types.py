@@ -54,7 +54,7 @@ class SlideInfo:
     path : Path
         The image file.
     backend : str
-        ``"openslide"`` or ``"tifffile"``.
+        ``"openslide"``, ``"tifffile"`` or ``"pillow"``.
     vendor : str
         OpenSlide's vendor name ("aperio", "hamamatsu", …) or the file format.
     levels : tuple of Level
