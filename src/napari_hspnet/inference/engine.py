@@ -341,7 +341,7 @@ class _Run:
         """Softmax of a batch, in halves where it does not fit."""
         while True:
             try:
-                parts = [forward(part) for part in pixels.split(self.batch)]
+                parts = [forward(part) for part in torch.split(pixels, self.batch)]
                 return parts[0] if len(parts) == 1 else torch.cat(parts)
             except OutOfMemoryError:
                 if self.batch == 1:

@@ -57,7 +57,10 @@ class Forward:
             if self._cancel.is_set():
                 raise CancelledError
 
-        self._network.eval().to(self._device, memory_format=torch.channels_last)
+        self._network.eval().to(self._device)
+        for parameter in self._network.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self._hooks = [
             module.register_forward_pre_hook(stop_if_cancelled)
             for module in self._network.modules()
