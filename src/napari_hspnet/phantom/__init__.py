@@ -1,5 +1,21 @@
 """Synthetic cervical slides with known truth."""
 
+from napari_hspnet.phantom.layout import PhantomSpec, make_layout, sample_spec, truth_block
+from napari_hspnet.phantom.oracle import ORACLE_COLOURS, ORACLE_GLASS, oracle_lookup
+from napari_hspnet.phantom.slide import PHANTOM_MARK, PhantomResult, write_phantom
 from napari_hspnet.phantom.tissue import Field, phantom_field
 
-__all__ = ["Field", "phantom_field"]
+__all__ = [
+    "ORACLE_COLOURS",
+    "ORACLE_GLASS",
+    "PHANTOM_MARK",
+    "Field",
+    "PhantomResult",
+    "PhantomSpec",
+    "make_layout",
+    "oracle_lookup",
+    "phantom_field",
+    "sample_spec",
+    "truth_block",
+    "write_phantom",
+]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GLASS", "STROMA", "Band", "field_band", "fragment_band"]
+__all__ = ["GLASS", "STROMA", "Band", "field_band", "fragment_band", "pixel_centres"]
 
 GLASS, STROMA = 0, 5
 """Codes beside the class values 1..4 (see `Band.codes`)."""
@@ -20,6 +20,11 @@ Floats = npt.NDArray[np.float64]
 # below 0 and CIN3 above 1, so that soft changes of grade do not leave a rim.
 _REACH = (-0.15, 0.33, 0.66, 1.10)
 _CUTS = (0.13, 0.50, 0.84)
+
+
+def pixel_centres(start: int, count: int, mpp: float) -> Floats:
+    """Centres in µm of `count` pixels of `mpp` µm from pixel `start` on."""
+    return np.asarray((np.arange(start, start + count) + 0.5) * mpp, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,11 @@ class Band:
         Size of the canvas in µm.
     angle : float
         Direction of `u` on the canvas, radians.
-    surface, basement, deep : ndarray of float64, (length,)
-        `v` of the surface, of the basement membrane, of the stroma's end.
+    surface, basement : ndarray of float64, (length,)
+        `v` of the surface and of the basement membrane, as they grew.
+    upper, deep : ndarray of float64, (length,)
+        `v` at which tissue begins and ends: the surface where it is whole, the
+        knife's cut at a fragment's ends.
     reach : ndarray of float64, (length,)
         Share of the thickness, from the basement membrane, that is atypical.
     grade : ndarray of uint8, (length,)
@@ -48,6 +56,7 @@ class Band:
     angle: float
     surface: Floats
     basement: Floats
+    upper: Floats
     deep: Floats
     reach: Floats
     grade: npt.NDArray[np.uint8]
@@ -95,7 +104,7 @@ class Band:
         u, v = self.to_band(y, x)
         i = self.index(u)
         on = (u >= 0) & (u < self.length)
-        tissue = on & (v >= self.surface[i]) & (v < self.deep[i])
+        tissue = on & (v >= self.upper[i]) & (v < self.deep[i])
         out = np.where(v < self.basement[i], self.grade[i], np.uint8(STROMA))
         return np.where(tissue, out, np.uint8(GLASS)).astype(np.uint8)
 
@@ -160,10 +169,22 @@ def _surface(rng: np.random.Generator, basement: Floats, thickness: Floats) -> F
     return np.asarray(np.clip(top, basement - 500.0, basement - 110.0))
 
 
+def _rounded(end: npt.NDArray[np.floating], radius: float) -> Floats:
+    """Share of its width that a fragment has `end` µm from its end: 0 to 1."""
+    return np.asarray(np.sqrt(np.clip(1 - (1 - np.clip(end / radius, 0, 1)) ** 2, 0, 1)))
+
+
 def field_band(
-    rng: np.random.Generator, height: int, width: int, grades: Sequence[int] | None = None
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    grades: Sequence[int] | None = None,
+    whole: bool = False,
 ) -> Band:
-    """A band that crosses the whole canvas: glass above it, stroma below it.
+    """A band across the canvas: glass above it, stroma below it.
+
+    Unless `whole`, the stroma may end and the band may be cut within the
+    canvas, so that fields show what fragments on a slide do.
 
     Parameters
     ----------
@@ -173,6 +194,8 @@ def field_band(
         Canvas in µm.
     grades : sequence of int, optional
         Class values 1..4 along the band; random where None.
+    whole : bool
+        No ends within the canvas.
     """
     length = math.ceil(math.hypot(height, width)) + 200
     thickness = _thickness(rng, length)
@@ -182,8 +205,18 @@ def field_band(
     surface = _surface(rng, basement, thickness)
     angle = float(rng.uniform(0, 2 * math.pi))
     reach, grade = _profile(rng, length, min(height, width), grades)
-    deep = np.full(length, np.inf)
-    return Band(height, width, angle, surface, basement, deep, reach, grade)
+    upper, deep = surface, np.full(length, np.inf)
+    if not whole and rng.random() < 0.6:
+        depth = rng.uniform(80, 500) * (1 + 0.18 * _wave(rng, length, 90.0))
+        deep = basement + np.maximum(depth, 30.0)
+        if rng.random() < 0.6:
+            reach_of_view = min(height, width)
+            end = length / 2 + rng.uniform(-0.05, 0.5) * reach_of_view - np.arange(length)
+            share = _rounded(end if rng.random() < 0.5 else end[::-1], rng.uniform(120, 330))
+            middle = (surface + deep) / 2
+            upper = middle + (surface - middle) * share
+            deep = middle + (deep - middle) * share
+    return Band(height, width, angle, surface, basement, upper, deep, reach, grade)
 
 
 def fragment_band(
@@ -203,17 +236,13 @@ def fragment_band(
     depth = rng.uniform(0.55, 0.95) * np.maximum(room - float(thickness.max()) - abs(bend), 40.0)
     deep = basement + depth * (1 + 0.18 * _wave(rng, length, 90.0))
     deep = np.maximum(deep, basement + 30.0)
-    # Rounded ends: everything shrinks towards a middle line.
+    # Rounded ends: the knife's cut, narrowing towards a middle line.
     end = np.minimum(np.arange(length) + 0.5, length - 0.5 - np.arange(length))
-    round_ = np.sqrt(np.clip(1 - (1 - np.clip(end / (0.16 * length), 0, 1)) ** 2, 0, 1))
-    middle = (surface + deep) / 2
-    surface = middle + (surface - middle) * round_
-    deep = middle + (deep - middle) * round_
-    basement = np.clip(basement, surface, deep)
-    offset = (float(surface.min()) + float(deep.max())) / 2
+    round_ = _rounded(end, 0.16 * length)
+    middle, offset = (surface + deep) / 2, (float(surface.min()) + float(deep.max())) / 2
     limit = room / 2
-    surface = np.clip(surface - offset, -limit, limit)
-    deep = np.clip(deep - offset, -limit, limit)
-    basement = np.clip(basement - offset, surface, deep)
+    upper = np.maximum(middle + (surface - middle) * round_ - offset, -limit)
+    deep = np.minimum(middle + (deep - middle) * round_ - offset, limit)
+    surface, basement = surface - offset, basement - offset
     reach, grade = _profile(rng, length, length, grades)
-    return Band(height, width, angle, surface, basement, deep, reach, grade)
+    return Band(height, width, angle, surface, basement, upper, deep, reach, grade)

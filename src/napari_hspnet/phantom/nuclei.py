@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from napari_hspnet.phantom.geometry import Band, Floats
+from napari_hspnet.phantom.geometry import GLASS, Band, Floats
 
 __all__ = ["Nuclei", "place_nuclei", "settle"]
 
@@ -110,6 +110,7 @@ def _curve(t: Floats, at: tuple[float, ...], values: tuple[float, ...]) -> Float
     return np.asarray(np.interp(t, at, values))
 
 
+_COLUMNS = ("u", "v", "major", "minor", "phi", "dark", "lobe", "clear")
 _LAYERS = (0.0, 0.12, 0.35, 0.6, 0.85, 1.0)
 
 
@@ -169,11 +170,9 @@ def _epithelium(rng: np.random.Generator, band: Band) -> tuple[dict[str, Floats]
     phi[basal] = math.pi / 2 + rng.normal(0, 0.2, m)
     phi = phi + np.arctan(slope[i]) * (1 - np.clip(t, 0, 1))
 
-    # A thin epithelium's end must not overflow its outline.
-    fits = (band.basement[i] - band.surface[i] > 8.0) & (t > -0.2) & (t < 1)
-    names = dict(
-        u=u, v=v, major=major, minor=major / aspect, phi=phi, dark=dark, lobe=lobe, clear=clear
-    )
+    fits = (t > 0) & (t < 1)
+    columns = (u, v, major, major / aspect, phi, dark, lobe, clear)
+    names = dict(zip(_COLUMNS, columns, strict=True))
     return {k: a[fits] for k, a in names.items()}, room[fits]
 
 
@@ -185,11 +184,9 @@ def _stroma(
     deep = np.minimum(band.deep, band.basement + corner)
     u, v = _scatter(rng, band, 0.0042, band.basement + 5.0, deep - 3.0)
     n = u.size
-    spindle = dict(
-        u=u, v=v,
-        major=rng.uniform(4.0, 8.0, n), minor=rng.uniform(0.9, 1.7, n),
-        phi=rng.normal(0, 0.35, n), dark=0.55 * np.exp(rng.normal(0, 0.2, n)),
-        lobe=np.abs(rng.normal(0, 0.04, n)), clear=np.zeros(n),
+    spindle = (
+        u, v, rng.uniform(4.0, 8.0, n), rng.uniform(0.9, 1.7, n), rng.normal(0, 0.35, n),
+        0.55 * np.exp(rng.normal(0, 0.2, n)), np.abs(rng.normal(0, 0.04, n)), np.zeros(n),
     )  # fmt: skip
     spindle_room = np.full(n, 6.5)
     u, v = _scatter(rng, band, 0.014, band.basement + 4.0, deep - 3.0)
@@ -203,13 +200,12 @@ def _stroma(
     u, v = u[keep], v[keep]
     n = u.size
     size = rng.uniform(2.3, 3.1, n)
-    round_ = dict(
-        u=u, v=v, major=size, minor=size * rng.uniform(0.85, 1.0, n),
-        phi=rng.uniform(0, 3.14, n), dark=0.72 * np.exp(rng.normal(0, 0.14, n)),
-        lobe=np.zeros(n), clear=np.zeros(n),
+    round_ = (
+        u, v, size, size * rng.uniform(0.85, 1.0, n), rng.uniform(0, math.pi, n),
+        0.72 * np.exp(rng.normal(0, 0.14, n)), np.zeros(n), np.zeros(n),
     )  # fmt: skip
-    both = {k: np.concatenate([round_[k], spindle[k]]) for k in spindle}
-    return both, np.concatenate([np.full(n, 3.1), spindle_room])
+    both = [np.concatenate(pair) for pair in zip(round_, spindle, strict=True)]
+    return dict(zip(_COLUMNS, both, strict=True)), np.concatenate([np.full(n, 3.1), spindle_room])
 
 
 def place_nuclei(rng: np.random.Generator, band: Band) -> Nuclei:
@@ -222,9 +218,16 @@ def place_nuclei(rng: np.random.Generator, band: Band) -> Nuclei:
     inflamed = float(rng.choice((0.08, 0.3, 0.9), p=(0.35, 0.4, 0.25)))
     lower, lower_room = _stroma(rng, band, inflamed)
     both = {k: np.concatenate([upper[k], lower[k]]) for k in upper}
-    stays = settle(both["v"], both["u"], np.concatenate([upper_room, lower_room]))
+    room = np.concatenate([upper_room, lower_room])
+    epithelial = np.arange(room.size) < upper_room.size
     y, x = band.to_canvas(both["u"], both["v"])
-    epithelial = np.arange(y.size) < upper_room.size
+    # Those that a fragment's cut would leave hanging over the glass are left out.
+    whole = np.ones(y.size, dtype=bool)
+    for dy, dx in ((-3.5, 0.0), (3.5, 0.0), (0.0, -3.5), (0.0, 3.5)):
+        whole &= band.codes(y + dy, x + dx) != GLASS
+    both = {k: a[whole] for k, a in both.items()}
+    y, x, room, epithelial = y[whole], x[whole], room[whole], epithelial[whole]
+    stays = settle(both["v"], both["u"], room)
     all_ = Nuclei(
         y, x, both["major"], both["minor"], both["phi"] + band.angle,
         both["dark"], both["lobe"], both["clear"], epithelial,

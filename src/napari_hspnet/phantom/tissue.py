@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet.errors import InputError
-from napari_hspnet.phantom.geometry import GLASS, STROMA, Band, Floats, field_band
+from napari_hspnet.phantom.geometry import GLASS, STROMA, Band, Floats, field_band, pixel_centres
 from napari_hspnet.phantom.nuclei import Nuclei, place_nuclei
 
 __all__ = ["GLASS_COLOUR", "Field", "Section", "Stain", "glass", "phantom_field"]
@@ -63,7 +63,9 @@ class Stain:
         )
 
 
-def _resize(plane: Plane, size: tuple[int, int], box: tuple[float, ...] | None = None) -> Plane:
+def _resize(
+    plane: Plane, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> Plane:
     from PIL import Image as Pillow
 
     image = Pillow.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
@@ -95,6 +97,10 @@ def _fibres(rng: np.random.Generator, u: Plane, v: Plane, warp: Plane) -> Plane:
     return np.asarray(texture[row, col], dtype=np.float32)
 
 
+def _no_check() -> None:
+    """Nobody wants to give up."""
+
+
 class Section:
     """A piece of mucosa, ready to be painted at any µm per pixel, block by block.
 
@@ -106,22 +112,32 @@ class Section:
         Source of everything random but the band and the stain.
     stain : Stain
         The slide's.
+    check : callable, optional
+        Called between steps; may raise to give up.
     """
 
-    def __init__(self, band: Band, rng: np.random.Generator, stain: Stain) -> None:
+    def __init__(
+        self,
+        band: Band,
+        rng: np.random.Generator,
+        stain: Stain,
+        check: Callable[[], None] = _no_check,
+    ) -> None:
         self.band = band
         self.stain = stain
+        self._check = check
         self.nuclei: Nuclei = place_nuclei(rng, band)
+        check()
         self._seed = int(rng.integers(2**62))
         self._haematoxylin, self._eosin, self._chromatin = self._ground(rng)
 
     def _ground(self, rng: np.random.Generator) -> tuple[Plane, Plane, Plane]:
         """Everything but nuclei, as optical density at 1 µm per pixel."""
-        from scipy.ndimage import distance_transform_edt, gaussian_filter
+        from scipy.ndimage import gaussian_filter
 
         band, shape = self.band, (self.band.height, self.band.width)
-        y = np.arange(shape[0])[:, None] + 0.5
-        x = np.arange(shape[1])[None, :] + 0.5
+        y = pixel_centres(0, shape[0], 1.0)[:, None]
+        x = pixel_centres(0, shape[1], 1.0)[None, :]
         u, v = band.to_band(y, x)
         code = band.codes(y, x)
         i = band.index(u)
@@ -142,8 +158,10 @@ class Section:
         eosin = 0.33 - 0.15 * pale + 0.03 * patch + 0.025 * grain
         haema = rng.uniform(0.07, 0.15) * (1 - 0.55 * pale) + 0.015 * patch + 0.015 * grain
 
-        eosin += (0.05 + 0.11 * pale) * self._borders(distance_transform_edt, shape)
+        self._check()
+        eosin += (0.05 + 0.11 * pale) * self._borders(shape)
 
+        self._check()
         fibres = _fibres(rng, u.astype(np.float32), v.astype(np.float32), warp)
         stroma_e = 0.30 + 0.065 * fibres + 0.04 * patch
         stroma_h = 0.045 + 0.012 * fibres
@@ -151,14 +169,16 @@ class Section:
         stroma_e = np.where(gaps > 0, stroma_e * (1 - 0.7 * gaps), stroma_e)
         eosin = np.where(epithelium, eosin, stroma_e)
         haema = np.where(epithelium, haema, stroma_h)
+        self._check()
         cover = gaussian_filter(tissue.astype(np.float32), 0.7)
         eosin = np.clip(gaussian_filter(eosin.astype(np.float32), 0.6), 0.02, 1) * cover
         haema = np.clip(gaussian_filter(haema.astype(np.float32), 0.6), 0.01, 1) * cover
         return haema.astype(np.float32), eosin.astype(np.float32), np.float32(1) + 0.16 * grain
 
-    def _borders(self, transform: object, shape: tuple[int, int]) -> Plane:
+    def _borders(self, shape: tuple[int, int]) -> Plane:
         """Lines half-way between nuclei: the polygonal borders of squamous cells."""
-        assert callable(transform)
+        from scipy.ndimage import distance_transform_edt
+
         near = self.nuclei.select(self.nuclei.epithelial)
         row, col = np.floor(near.y).astype(int), np.floor(near.x).astype(int)
         inside = (row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1])
@@ -166,7 +186,7 @@ class Section:
             return np.zeros(shape, np.float32)
         seeds = np.ones(shape, bool)
         seeds[row[inside], col[inside]] = False
-        where = transform(seeds, return_distances=False, return_indices=True)
+        where = distance_transform_edt(seeds, return_distances=False, return_indices=True)
         owner = where[0].astype(np.int64) * shape[1] + where[1]
         line = np.zeros(shape, np.float32)
         line[:, 1:] += owner[:, 1:] != owner[:, :-1]
@@ -241,7 +261,7 @@ def _crop(plane: Plane, y: int, x: int, height: int, width: int, mpp: float) -> 
 def glass(rng: np.random.Generator, height: int, width: int) -> Image:
     """Empty glass with the same noise as tissue, (height, width, 3) uint8."""
     noise = rng.normal(0, _NOISE, (height, width, 3)) + np.asarray(GLASS_COLOUR) + 0.5
-    return np.clip(noise, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(noise, 0, 255), dtype=np.uint8)
 
 
 def _stamp(nuclei: Nuclei, y: int, x: int, mpp: float, ink: Plane, cover: Plane) -> None:
@@ -322,9 +342,8 @@ def phantom_field(
     band = field_band(rng, math.ceil(height * mpp), math.ceil(width * mpp), grades)
     section = Section(band, rng, Stain.draw(rng))
     fine = section.paint(0, 0, height * factor, width * factor, mpp / factor)
-    y = (np.arange(height)[:, None] + 0.5) * mpp
-    x = (np.arange(width)[None, :] + 0.5) * mpp
-    truth = band.codes(y, x)
+    y, x = pixel_centres(0, height, mpp), pixel_centres(0, width, mpp)
+    truth = band.codes(y[:, None], x[None, :])
     truth[truth == STROMA] = 0
     return Field(shrink(fine, factor), truth)
 
