@@ -1,6 +1,7 @@
 """Slides: opening, reading, the label grid and regions."""
 
 from napari_hspnet.slides.grid import LABEL_MPP, LabelBlock, LabelGrid
+from napari_hspnet.slides.pyramid import DisplayPyramid, display_pyramid
 from napari_hspnet.slides.region import PixelBox, Region
 from napari_hspnet.slides.resample import GRID_TILE, LEVEL_TOLERANCE
 from napari_hspnet.slides.slide import PHANTOM_MARKER, Slide, open_slide, with_mpp
@@ -14,6 +15,7 @@ __all__ = [
     "MPP_MIN",
     "PHANTOM_MARKER",
     "Bounds",
+    "DisplayPyramid",
     "LabelBlock",
     "LabelGrid",
     "Level",
@@ -21,6 +23,7 @@ __all__ = [
     "Region",
     "Slide",
     "SlideInfo",
+    "display_pyramid",
     "open_slide",
     "with_mpp",
 ]

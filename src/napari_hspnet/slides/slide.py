@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet.errors import InputError, SlideError, SlideReadError
-from napari_hspnet.slides.backends.base import Backend, Contents, ReadError, Refusal
+from napari_hspnet.slides.backends.base import COPY_AGAIN, Backend, Contents, ReadError, Refusal
 from napari_hspnet.slides.factors import true_factors
 from napari_hspnet.slides.fingerprint import fingerprint
 from napari_hspnet.slides.resample import GRID_TILE, choose_level, resample_tile
@@ -27,7 +27,6 @@ PHANTOM_MARKER = "napari-hspnet phantom"
 
 WHITE = 255
 _ANY_SLIDE = "Choose a slide file (svs, ndpi, mrxs, scn, tiff, dcm, …) or an RGB image"
-_COPY_AGAIN = "Copy the file again from where it came, or export it anew from the scanner"
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -208,7 +207,7 @@ class Slide:
         except ReadError as error:
             raise SlideReadError(
                 f"The slide's {name} image cannot be read ({error})",
-                advice=_COPY_AGAIN,
+                advice=COPY_AGAIN,
                 path=self.info.path,
             ) from error
 
@@ -222,7 +221,7 @@ class Slide:
         return SlideReadError(
             f"A part of the slide cannot be read: {right - left} x {bottom - top} px "
             f"at x {left}, y {top} ({why.rstrip('.')})",
-            advice=_COPY_AGAIN,
+            advice=COPY_AGAIN,
             path=self.info.path,
             y=top,
             x=left,
@@ -293,7 +292,7 @@ def _check_file(path: Path) -> None:
     if not path.exists():
         raise SlideError("There is no such file", advice="Check its name and folder", path=path)
     if path.stat().st_size == 0:
-        raise SlideError("The file is empty", advice=_COPY_AGAIN, path=path)
+        raise SlideError("The file is empty", advice=COPY_AGAIN, path=path)
 
 
 def _open_backend(path: Path) -> Backend:
@@ -306,10 +305,10 @@ def _open_backend(path: Path) -> Backend:
         try:
             return kind(path)
         except Refusal as refusal:
-            if refusal.final:
+            if refusal.advice:
                 raise SlideError(
                     f"The slide cannot be opened: {refusal.reason}",
-                    advice=_COPY_AGAIN,
+                    advice=refusal.advice,
                     path=path,
                 ) from refusal
             reasons.append(refusal.reason)

@@ -11,7 +11,18 @@ import numpy.typing as npt
 
 from napari_hspnet.slides.types import Bounds
 
-__all__ = ["Backend", "Contents", "Pixels", "ReadError", "Refusal", "StoredLevel", "on_white"]
+__all__ = [
+    "AS_RGB",
+    "AS_TILES",
+    "COPY_AGAIN",
+    "Backend",
+    "Contents",
+    "Pixels",
+    "ReadError",
+    "Refusal",
+    "StoredLevel",
+    "on_white",
+]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -23,15 +34,20 @@ class Refusal(Exception):  # noqa: N818 - a verdict on a file, not an error for 
     ----------
     reason : str
         A sentence without full stop.
-    final : bool
-        Whether the file's kind was recognised, so that no other backend should
-        be asked and `reason` is what the user is told.
+    advice : str, optional
+        What the user should do. Given where the file's kind was recognised, so
+        that no other backend should be asked and `reason` is what the user is told.
     """
 
-    def __init__(self, reason: str, *, final: bool = False) -> None:
+    def __init__(self, reason: str, *, advice: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
-        self.final = final
+        self.advice = advice
+
+
+COPY_AGAIN = "Copy the file again from where it came, or export it anew from the scanner"
+AS_RGB = "Export it as 8-bit RGB, best as a tiled pyramidal TIFF"
+AS_TILES = "Convert it to a tiled pyramidal TIFF"
 
 
 class ReadError(Exception):

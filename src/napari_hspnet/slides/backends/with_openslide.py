@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_hspnet.slides.backends.base import (
+    COPY_AGAIN,
     Contents,
     Pixels,
     ReadError,
@@ -70,7 +71,11 @@ class OpenSlideBackend:
         except openslide.OpenSlideUnsupportedFormatError as error:
             raise Refusal("it is not in a slide format that OpenSlide knows") from error
         except openslide.OpenSlideError as error:
-            raise Refusal(f"it is damaged ({error})", final=True) from error
+            raise Refusal(f"it is damaged ({error})", advice=COPY_AGAIN) from error
+        if self.contents.vendor == "generic-tiff" and "<OME" in self.contents.description:
+            # OpenSlide would show the first page alone, without levels or µm.
+            self._handle = None
+            raise Refusal("OME-TIFF is not read through OpenSlide")
 
     def _fresh(self) -> Any:
         import openslide

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from napari_hspnet.slides.backends.base import (
+    AS_RGB,
+    AS_TILES,
+    COPY_AGAIN,
     Contents,
     Pixels,
     ReadError,
@@ -52,14 +55,14 @@ class PillowBackend:
             if image.mode not in ("RGB", "RGBA", "P"):
                 raise Refusal(
                     f"it is a {image.format} image of mode {image.mode}, not of 8-bit RGB",
-                    final=True,
+                    advice=AS_RGB,
                 )
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Refusal(
                     f"it is a {image.format} image of {width} x {height} px, too large to be "
-                    "read without tiles; convert it to a tiled pyramidal TIFF",
-                    final=True,
+                    "read without tiles",
+                    advice=AS_TILES,
                 )
             dpi = image.info.get("dpi")
             self.contents = Contents(
@@ -80,12 +83,10 @@ class PillowBackend:
                 raise Refusal("it is no PNG, JPEG or BMP image") from error
             except Image.DecompressionBombError as error:
                 raise Refusal(
-                    "it is an image too large to be read without tiles; convert it to a tiled "
-                    "pyramidal TIFF",
-                    final=True,
+                    "it is an image too large to be read without tiles", advice=AS_TILES
                 ) from error
             except (OSError, SyntaxError, ValueError) as error:
-                raise Refusal(f"it is a damaged image ({error})", final=True) from error
+                raise Refusal(f"it is a damaged image ({error})", advice=COPY_AGAIN) from error
 
     def read(self, level: int, y: int, x: int, height: int, width: int) -> Pixels:
         """See `Backend.read`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from napari_hspnet.slides.backends.base import (
+    AS_RGB,
+    AS_TILES,
+    COPY_AGAIN,
     Contents,
     Pixels,
     ReadError,
@@ -62,13 +66,17 @@ class TiffBackend:
         import tifffile
 
         self._lock = threading.Lock()
+        if _cut_short(path):
+            raise Refusal(
+                "the file is cut short: a part of its index is missing", advice=COPY_AGAIN
+            )
         try:
             self._file = tifffile.TiffFile(path)
         except tifffile.TiffFileError as error:
             raise Refusal("it is no TIFF") from error
         except Exception as error:
             # tifffile meets damaged tags with whatever the parsing raised.
-            raise Refusal(f"it is a damaged TIFF ({error})", final=True) from error
+            raise Refusal(f"it is a damaged TIFF ({error})", advice=COPY_AGAIN) from error
         try:
             self._series = _choose_series(self._file)
             self.contents = _contents(self._file, self._series)
@@ -77,7 +85,7 @@ class TiffBackend:
             raise
         except Exception as error:
             self._file.close()
-            raise Refusal(f"it is a damaged TIFF ({error})", final=True) from error
+            raise Refusal(f"it is a damaged TIFF ({error})", advice=COPY_AGAIN) from error
         self._arrays: dict[int, Any] = {}
         self._axes = self._series.axes
         self._alpha = _has_alpha(self._series)
@@ -105,11 +113,13 @@ class TiffBackend:
                 if _segment_pixels(stored.keyframe) > _LARGE_SEGMENT:
                     # One strip for all: every box would decode it anew.
                     try:
-                        self._arrays[level] = stored.asarray()
+                        self._arrays[level] = self._series.asarray(level=level)
                     except Exception as error:
                         raise ReadError(_first_line(error)) from error
                 else:
-                    self._arrays[level] = zarr.open_array(stored.aszarr(), mode="r")
+                    # Tiles that the file leaves out are glass.
+                    store = self._series.aszarr(level=level, fillvalue=255)
+                    self._arrays[level] = zarr.open_array(store, mode="r")
             return self._arrays[level]
 
     def read_associated(self, name: str) -> Pixels:
@@ -123,6 +133,42 @@ class TiffBackend:
             self._file.close()
 
 
+def _cut_short(path: Path) -> bool:
+    """Whether the chain of a TIFF's directories leads beyond the end of the file.
+
+    tifffile then offers the pages before the break, which may lack level 0 or
+    what states the µm per pixel, so an interrupted copy would go unnoticed.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        if order is None or len(head) < 8:
+            return False
+        version = struct.unpack(order + "H", head[2:4])[0]
+        if version == 42:
+            offset = struct.unpack(order + "I", head[4:8])[0]
+            count, entry, link = "H", 12, "I"
+        elif version == 43 and len(head) == 16:
+            offset = struct.unpack(order + "Q", head[8:16])[0]
+            count, entry, link = "Q", 20, "Q"
+        else:
+            return False
+        seen = set()
+        while offset and offset not in seen:
+            seen.add(offset)
+            file.seek(offset)
+            raw = file.read(struct.calcsize(count))
+            if len(raw) < struct.calcsize(count):
+                return True
+            end = offset + len(raw) + struct.unpack(order + count, raw)[0] * entry
+            if end + struct.calcsize(link) > size:
+                return True
+            file.seek(end)
+            offset = struct.unpack(order + link, file.read(struct.calcsize(link)))[0]
+    return False
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0] or type(error).__name__
 
@@ -134,7 +180,7 @@ def _choose_series(file: Any) -> Any:
         what = (
             f"axes {first.axes}, {first.dtype}" if first is not None else "nothing that can be read"
         )
-        raise Refusal(f"it is a TIFF, but not of 8-bit RGB (it holds {what})", final=True)
+        raise Refusal(f"it is a TIFF, but not of 8-bit RGB (it holds {what})", advice=AS_RGB)
     return max(rgb, key=lambda series: int(np.prod(series.shape)))
 
 
@@ -168,8 +214,8 @@ def _contents(file: Any, series: Any) -> Contents:
         if _segment_pixels(page) > _LARGE_SEGMENT and shape[0] * shape[1] > MAX_PIXELS:
             raise Refusal(
                 f"it is a TIFF of {shape[1]} x {shape[0]} px in one piece, too large to be read "
-                "without tiles; convert it to a tiled pyramidal TIFF",
-                final=True,
+                "without tiles",
+                advice=AS_TILES,
             )
         levels.append(StoredLevel(shape, tile))
     page = series.keyframe
@@ -224,9 +270,10 @@ def _ome_images(file: Any) -> list[Any]:
 
 def _ome_mpp(file: Any, series: Any) -> tuple[float, float] | None:
     images = _ome_images(file)
-    if series.index >= len(images):
+    index = next(i for i, other in enumerate(file.series) if other is series)
+    if index >= len(images):
         return None
-    pixels = images[series.index]
+    pixels = images[index]
     values = []
     for axis in "YX":
         um = _UM_OF_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm").lower())
