@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from napari_hspnet.errors import CheckpointError, InputError
@@ -83,7 +84,9 @@ def infer_architecture(state: Mapping[str, Tensor]) -> Architecture | None:
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Copy a state dict into a network, every tensor or none.
+    """Give a network the tensors of a state dict, all of them or none.
+
+    The network may be on torch's meta device; the tensors become its own.
 
     Raises
     ------
@@ -119,4 +122,6 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
                 advice=advice,
                 path=path,
             )
-    network.load_state_dict(dict(state), strict=False)
+    # Files older than the counters of batch normalisation do without them.
+    counters = {k: torch.zeros((), dtype=torch.long) for k in own if k not in state}
+    network.load_state_dict({**state, **counters}, assign=True)
