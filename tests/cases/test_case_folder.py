@@ -228,6 +228,7 @@ def test_choosing_the_active_runs(tmp_path, info, grid):
         two = finished_run(case, value=2, started="2026-11-23T11:00:00+00:00")
         assert case.active == (one.id, two.id)
         assert case.composite().read(5, 7, 1, 1) == 2
+        assert case.composite(only=[one.id]).read(5, 7, 1, 1) == 1
         case.set_active([two.id, one.id])
         assert case.composite().read(5, 7, 1, 1) == 1
         case.set_active([])

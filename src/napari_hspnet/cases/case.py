@@ -160,13 +160,23 @@ class Case:
             self._writers.add(writer)
         return writer
 
-    def composite(self, live: RunWriter | None = None) -> Composite:
+    def composite(
+        self, live: RunWriter | None = None, only: Iterable[str] | None = None
+    ) -> Composite:
         """The active runs as one picture; a live one lies on top of them.
 
         Take a new one when a run has been finished, discarded or chosen.
+
+        Parameters
+        ----------
+        live : RunWriter, optional
+            A run that is being written.
+        only : iterable of str, optional
+            Ids of finished runs to show instead of the active ones, the topmost last.
         """
         runs = {run.id: run for run in self.runs}
-        sources = [self._source(runs[run_id]) for run_id in reversed(self.active)]
+        shown = self.active if only is None else tuple(only)
+        sources = [self._source(runs[run_id]) for run_id in reversed(shown)]
         if live is not None and all(source.info().id != live.info.id for source in sources):
             sources.insert(0, Source(lambda: live.info, live.chunk, lambda: live.pixels))
         return Composite(self.grid, sources)

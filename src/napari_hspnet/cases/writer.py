@@ -261,6 +261,8 @@ class RunWriter:
             self._cache.drop((self._info.id, key))
             self._flushed[key] = self._flushed.get(key, 0) + 1
             self._open_bytes -= self._open.pop(key).nbytes
+        # What comes later replaces a preview, and is complete when it has all come.
+        self._seen[key] = 0
 
 
 def _histogram(values: Array) -> npt.NDArray[np.int64]:

@@ -1,1 +1,5 @@
-"""The command line."""
+"""The command line: everything that the window does, on a machine without a display."""
+
+from napari_hspnet.cli.app import main
+
+__all__ = ["main"]

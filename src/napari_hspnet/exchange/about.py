@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_hspnet import __version__
 from napari_hspnet.cases import RunInfo
 from napari_hspnet.classes import (
     BACKGROUND,
@@ -99,7 +99,7 @@ class ExportInfo:
     readers: tuple[str, ...] = ()
     synthetic: bool = False
     palette: Palette = PAPER
-    tool: str = field(default_factory=lambda: f"napari-hspnet {version('napari-hspnet')}")
+    tool: str = f"napari-hspnet {__version__}"
 
     @classmethod
     def of(

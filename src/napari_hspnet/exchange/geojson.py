@@ -198,14 +198,7 @@ def _vectorised(values: npt.NDArray[np.uint8], top: int) -> Iterator[tuple[int, 
         values, mask=wanted, connectivity=4, transform=Affine.translation(0, top)
     ):
         shell, *holes = geometry["coordinates"]
-        polygon = shapely.Polygon(shell, holes)
-        if polygon.is_valid:
-            yield int(value), polygon
-        else:
-            # Rings that touch themselves at a corner: the same area, as rings that
-            # the standard allows.
-            for part in shapely.get_parts(polygon.buffer(0)):
-                yield int(value), part
+        yield int(value), shapely.Polygon(shell, holes)
 
 
 def _straightened(polygon: Any) -> Any:
