@@ -1,0 +1,219 @@
+"""What napari draws: class values turned into outlines, fills and hatches on reading.
+
+Array-likes over the composite's levels. Nothing is stored; a box is computed when
+napari asks for it, so an outline is as thin as the level that is on screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_hspnet._qt.style import (
+    HALO,
+    LINE,
+    LINE_WIDTHS,
+    VEIL_VALUES,
+    OverlayStyle,
+    value_table,
+)
+
+__all__ = [
+    "LabelLevel",
+    "OverlayLevel",
+    "VeilLevel",
+    "outlined",
+    "overlay_levels",
+    "veil_levels",
+]
+
+Array = npt.NDArray[np.uint8]
+REACH = max(LINE_WIDTHS.values()) + 1
+"""Pixels beyond a box that can change what is drawn in it."""
+
+_HATCH = 6
+
+
+class LabelLevel(Protocol):
+    """A level of labels: a composite's, or an ndarray."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, index: Any) -> Any: ...
+
+
+class _Derived:
+    """A read-only array-like of uint8 that is computed from a level of labels."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 2
+
+    def __init__(self, source: LabelLevel) -> None:
+        self._source = source
+        self.shape: tuple[int, int] = (int(source.shape[0]), int(source.shape[1]))
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it would take in memory."""
+        return self.size
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("the pixels are computed, so a copy is made")
+        return np.asarray(self[:, :], dtype=dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        picks = index if isinstance(index, tuple) else (index,)
+        picks = tuple(p for p in picks if p is not Ellipsis)
+        picks += (slice(None),) * (2 - len(picks))
+        (y0, y1, rows), (x0, x1, columns) = (
+            _span(pick, size) for pick, size in zip(picks, self.shape, strict=True)
+        )
+        if y1 <= y0 or x1 <= x0:
+            return np.zeros((max(0, y1 - y0), max(0, x1 - x0)), np.uint8)
+        return self._read(y0, x0, y1, x1)[rows, columns]
+
+    def _read(self, y0: int, x0: int, y1: int, x1: int) -> Array:
+        raise NotImplementedError
+
+
+class OverlayLevel(_Derived):
+    """Outlines (and fills) of the classes: class value, + LINE, + HALO; 0 is empty.
+
+    Parameters
+    ----------
+    source : LabelLevel
+        Class values.
+    style : OverlayStyle
+        Which of them, and whether filled.
+    """
+
+    def __init__(self, source: LabelLevel, style: OverlayStyle) -> None:
+        super().__init__(source)
+        self._table = value_table(style)
+        self._fill = style.fill
+
+    def _read(self, y0: int, x0: int, y1: int, x1: int) -> Array:
+        height, width = self.shape
+        top, left = max(0, y0 - REACH), max(0, x0 - REACH)
+        bottom, right = min(height, y1 + REACH), min(width, x1 + REACH)
+        values = np.asarray(self._source[top:bottom, left:right])
+        drawn = outlined(self._table[values], self._fill)
+        return drawn[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+class VeilLevel(_Derived):
+    """A hatch where nothing was analysed: two alternating values a reason, else 0."""
+
+    def __init__(self, source: LabelLevel) -> None:
+        super().__init__(source)
+        self._table = np.zeros(256, np.uint8)
+        for value, drawn in VEIL_VALUES.items():
+            self._table[value] = drawn
+
+    def _read(self, y0: int, x0: int, y1: int, x1: int) -> Array:
+        veil = self._table[np.asarray(self._source[y0:y1, x0:x1])]
+        if veil.any():
+            stripe = (np.arange(y0, y1)[:, None] + np.arange(x0, x1)) // _HATCH % 2
+            veil += np.where(veil != 0, stripe, 0).astype(np.uint8)
+        return veil
+
+
+def outlined(values: Array, fill: bool) -> Array:
+    """Class values as lines along the inner side of each region, with a rim.
+
+    Parameters
+    ----------
+    values : ndarray of uint8, (h, w)
+        0 to 4.
+    fill : bool
+        Whether the inside keeps its value or becomes 0.
+
+    Returns
+    -------
+    ndarray of uint8, (h, w)
+        Lines are ``LINE_WIDTHS`` wide and have ``LINE`` added; a rim one pixel
+        wide on its inner side has ``HALO`` added, and one on the outer side,
+        where that is empty, is ``HALO``.
+    """
+    out = values.copy() if fill else np.zeros_like(values)
+    if not values.any():
+        return out
+    # Distance to the nearest pixel of another value, in steps, by growing.
+    away = np.full(values.shape, 255, np.uint8)
+    edge = np.zeros(values.shape, bool)
+    across = values[:, 1:] != values[:, :-1]
+    down = values[1:] != values[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    if not edge.any():
+        return out
+    for step in range(REACH):
+        away[edge & (away == 255)] = step
+        grown = edge.copy()
+        if step % 2 == 0:
+            grown[:, 1:] |= edge[:, :-1]
+            grown[:, :-1] |= edge[:, 1:]
+            grown[1:] |= edge[:-1]
+            grown[:-1] |= edge[1:]
+        else:
+            # Squares and diamonds in turn: lines keep their width on slopes.
+            wide = edge.copy()
+            wide[:, 1:] |= edge[:, :-1]
+            wide[:, :-1] |= edge[:, 1:]
+            grown = wide.copy()
+            grown[1:] |= wide[:-1]
+            grown[:-1] |= wide[1:]
+        edge = grown
+    widths = np.zeros(256, np.uint8)
+    for value, width in LINE_WIDTHS.items():
+        widths[value] = width
+    wanted = widths[values]
+    line = (values != 0) & (away < wanted)
+    rim = (values != 0) & (away == wanted)
+    out[line] = values[line] + LINE
+    out[rim] = values[rim] + HALO
+    out[(values == 0) & (away == 0)] = HALO
+    return out
+
+
+def overlay_levels(levels: Sequence[LabelLevel], style: OverlayStyle) -> list[OverlayLevel]:
+    """The overlay's pyramid."""
+    return [OverlayLevel(level, style) for level in levels]
+
+
+def veil_levels(levels: Sequence[LabelLevel]) -> list[VeilLevel]:
+    """The veil's pyramid."""
+    return [VeilLevel(level) for level in levels]
+
+
+def _span(pick: Any, size: int) -> tuple[int, int, int | slice]:
+    """First and last pixel to read, and what to pick of them."""
+    if not isinstance(pick, slice):
+        at = int(pick.__index__())
+        if not -size <= at < size:
+            raise IndexError(f"{at} is out of bounds for {size} pixels")
+        return at % size, at % size + 1, 0
+    chosen = range(*pick.indices(size))
+    if not chosen:
+        return 0, 0, slice(None)
+    low, high = min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1])
+    if chosen.step < 0:
+        return low, high + 1, slice(None, None, chosen.step)
+    return low, high + 1, slice(None, None, chosen.step)

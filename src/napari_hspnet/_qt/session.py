@@ -1,0 +1,200 @@
+"""What one open slide has: its file, its case, its runs. Knows no window."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_hspnet.cases import Case, Composite, RunInfo, default_case_folder
+from napari_hspnet.classes import NOT_RUN, SKIPPED, UNREADABLE
+from napari_hspnet.errors import CaseInUseError
+from napari_hspnet.slides import LabelGrid, Slide, with_mpp
+
+if TYPE_CHECKING:
+    from napari_hspnet.cases import RunWriter
+    from napari_hspnet.inference import TissueMap
+
+__all__ = ["AreaTable", "CaseState", "SlideSession"]
+
+
+@dataclass(frozen=True)
+class CaseState:
+    """A case as found on opening.
+
+    Attributes
+    ----------
+    case : Case
+        Open.
+    read_only_because : str or None
+        Who holds it, where it could be opened to look only.
+    """
+
+    case: Case
+    read_only_because: str | None = None
+
+
+@dataclass(frozen=True)
+class AreaTable:
+    """mm² per class value of what is shown, and what was not analysed."""
+
+    mm2: dict[int, float]
+
+    @property
+    def analysed(self) -> float:
+        """mm² with a class or with "none of the four"."""
+        return sum(v for k, v in self.mm2.items() if k not in (SKIPPED, UNREADABLE, NOT_RUN))
+
+    def share(self, value: int) -> float:
+        """Part of the whole slide with this value, 0 to 1."""
+        total = sum(self.mm2.values())
+        return self.mm2.get(value, 0.0) / total if total else 0.0
+
+    def of(self, values: tuple[int, ...]) -> float:
+        """mm² of several classes together."""
+        return sum(self.mm2.get(v, 0.0) for v in values)
+
+
+class SlideSession:
+    """One slide that is open in the window.
+
+    Parameters
+    ----------
+    slide : Slide
+        Open; closed with the session.
+    """
+
+    def __init__(self, slide: Slide) -> None:
+        self.slide = slide
+        self.case: Case | None = None
+        self.read_only_because: str | None = None
+        self.reopened = False
+        self.live: RunWriter | None = None
+        self.composite: Composite | None = None
+        self.areas: AreaTable | None = None
+        self._tissue: TissueMap | None = None
+        self._opening = threading.Lock()
+        self.closed = False
+
+    @property
+    def grid(self) -> LabelGrid | None:
+        """The label grid; None while the resolution is unknown."""
+        return None if self.slide.info.mpp is None else LabelGrid.of(self.slide.info)
+
+    @property
+    def runs(self) -> tuple[RunInfo, ...]:
+        """The runs that are shown, the topmost first."""
+        return () if self.composite is None else self.composite.runs
+
+    @property
+    def synthetic_shown(self) -> bool:
+        """Whether a run of a model trained on synthetic slides is on screen."""
+        return any(run.record.synthetic for run in self.runs)
+
+    def tissue(self) -> TissueMap | None:
+        """The tissue mask, kept so that estimating and segmenting read it once."""
+        from napari_hspnet.inference import TissueMap
+
+        if self._tissue is None and self.grid is not None:
+            self._tissue = TissueMap(self.slide.read_grid, self.grid)
+        return self._tissue
+
+    def set_mpp(self, mpp: tuple[float, float]) -> None:
+        """Take the user's µm per pixel; the case of the former one is closed.
+
+        Raises
+        ------
+        InputError
+            If it cannot be right.
+        """
+        changed = with_mpp(self.slide, mpp)
+        self.close_case()
+        before, self.slide = self.slide, changed
+        before.close()
+        self._tissue = None
+
+    def existing_case(self) -> CaseState | None:
+        """Open the slide's case if there is one; a worker calls it.
+
+        Raises
+        ------
+        CaseError
+            If there is one that cannot be used.
+        """
+        info = self.slide.info
+        if info.mpp is None or not (default_case_folder(info) / "case.sqlite").is_file():
+            return None
+        return self._open(create=False)
+
+    def writable_case(self) -> CaseState:
+        """The slide's case, made where there is none; a worker calls it.
+
+        Raises
+        ------
+        CaseInUseError
+            Another process holds it.
+        CaseError, OutputError
+            It cannot be used or written.
+        """
+        with self._opening:
+            if self.case is not None and not self.case.read_only:
+                return CaseState(self.case)
+        return self._open(create=True)
+
+    def _open(self, create: bool) -> CaseState:
+        info = self.slide.info
+        grid = LabelGrid.of(info)
+        folder = default_case_folder(info)
+        try:
+            return CaseState(Case.open_or_create(folder, info, grid))
+        except CaseInUseError as error:
+            if create:
+                raise
+            return CaseState(
+                Case.open_or_create(folder, info, grid, read_only=True), f"{error.what}"
+            )
+
+    def take_case(self, state: CaseState, reopened: bool) -> None:
+        """Keep an opened case and show its runs."""
+        if self.closed:
+            state.case.close()
+            return
+        if self.case is not None and self.case is not state.case:
+            self.case.close()
+        self.case, self.read_only_because = state.case, state.read_only_because
+        self.reopened = reopened and bool(state.case.active)
+        self.show_runs()
+
+    def show_runs(self, live: RunWriter | None = None) -> None:
+        """Take a new composite, with a run that is being written on top."""
+        self.live = live
+        if self.case is not None:
+            self.composite = self.case.composite(live=live)
+
+    def close_case(self) -> None:
+        """Close the case; what is being written is discarded."""
+        case, self.case = self.case, None
+        self.composite, self.live, self.areas = None, None, None
+        if case is not None:
+            case.close()
+
+    def close(self) -> None:
+        """Close the case and the slide."""
+        self.closed = True
+        self.close_case()
+        self.slide.close()
+
+
+def count_areas(composite: Composite) -> AreaTable:
+    """mm² per class of the whole slide; a worker calls it."""
+    return AreaTable(dict(composite.areas().mm2))
+
+
+def describe_runs(runs: tuple[RunInfo, ...]) -> str:
+    """ "3 runs, latest: HSP-Net demo, 24 Nov 2026 10:31"."""
+    if not runs:
+        return ""
+    latest = max(runs, key=lambda run: run.record.started)
+    when: Any = latest.record.started[:16].replace("T", " ")
+    count = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+    return f"{count}, latest: {latest.record.model_name}, {when} UTC"

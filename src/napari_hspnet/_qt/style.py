@@ -1,0 +1,158 @@
+"""How the overlay looks: which classes, which colours, lines or filled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_hspnet.classes import (
+    CIN2,
+    CIN3,
+    CLASSES,
+    NOT_RUN,
+    PALETTES,
+    SKIPPED,
+    UNREADABLE,
+    Colour,
+    Palette,
+)
+
+__all__ = [
+    "FILL_ALPHA",
+    "HALO",
+    "LINE",
+    "LINE_WIDTHS",
+    "VEIL_VALUES",
+    "OverlayStyle",
+    "overlay_colours",
+    "value_table",
+    "veil_colours",
+]
+
+LINE = 10
+"""Added to a class value where its outline runs."""
+
+HALO = 20
+"""Displayed value of the thin rim around every outline."""
+
+LINE_WIDTHS = {1: 1, 2: 2, 3: 3, 4: 4}
+"""Pixels of an outline by class: the order of severity without any colour."""
+
+FILL_ALPHA = 0.45
+
+Rgba = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class OverlayStyle:
+    """All that the overlay section can change.
+
+    Attributes
+    ----------
+    palette : str
+        Key of `PALETTES`.
+    hidden : frozenset of int
+        Class values that are not drawn.
+    two_tier : bool
+        LSIL and HSIL instead of CIN1 to 3: CIN2 and CIN3 become one.
+    fill : bool
+        Filled areas beside the outlines.
+    opacity : float
+        Of the whole overlay, 0 to 1.
+    visible : bool
+        Whether it is shown at all.
+    veil : bool
+        Whether "not analysed" is marked.
+    """
+
+    palette: str = "paper"
+    hidden: frozenset[int] = frozenset()
+    two_tier: bool = False
+    fill: bool = False
+    opacity: float = 0.9
+    visible: bool = True
+    veil: bool = True
+
+    @property
+    def colours(self) -> Palette:
+        """The palette."""
+        return PALETTES[self.palette]
+
+    def rows(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Lines of the legend: name and the class values that it stands for."""
+        if not self.two_tier:
+            return tuple((c.name, (c.value,)) for c in CLASSES)
+        tiers = dict.fromkeys(c.two_tier for c in CLASSES)
+        return tuple(
+            (tier, tuple(c.value for c in CLASSES if c.two_tier == tier)) for tier in tiers
+        )
+
+    def name_of(self, value: int) -> str:
+        """A class value in the words of the legend."""
+        return next(name for name, values in self.rows() if value in values)
+
+    def shown(self, values: tuple[int, ...], show: bool) -> OverlayStyle:
+        """With these classes shown or hidden."""
+        hidden = self.hidden - set(values) if show else self.hidden | set(values)
+        return replace(self, hidden=frozenset(hidden))
+
+    def pixels_equal(self, other: OverlayStyle) -> bool:
+        """Whether a change of colours alone leads from one to the other."""
+        return (self.two_tier, self.fill, self.hidden) == (
+            other.two_tier,
+            other.fill,
+            other.hidden,
+        )
+
+
+def value_table(style: OverlayStyle) -> npt.NDArray[np.uint8]:
+    """What each label value is drawn as: itself, its tier's worst, or nothing (256,)."""
+    table = np.zeros(256, np.uint8)
+    for c in CLASSES:
+        drawn = CIN3 if style.two_tier and c.value == CIN2 else c.value
+        table[c.value] = 0 if c.value in style.hidden else drawn
+    return table
+
+
+def overlay_colours(style: OverlayStyle) -> dict[int | None, Rgba]:
+    """Colour of every displayed value, for a direct colour map."""
+    colours: dict[int | None, Rgba] = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0)}
+    colours[HALO] = (0.05, 0.05, 0.1, 0.6)
+    for c in CLASSES:
+        rgb = style.colours.colours[c.value]
+        colours[c.value] = _rgba(rgb, FILL_ALPHA)
+        colours[c.value + LINE] = _rgba(rgb, 1.0)
+        colours[c.value + HALO] = _halo(rgb)
+    return colours
+
+
+def _halo(rgb: Colour) -> Rgba:
+    # Dark around light lines, light around dark ones: it shows on glass and on
+    # eosin, whatever the palette.
+    light = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] > 110
+    return (0.05, 0.05, 0.1, 0.75) if light else (1.0, 1.0, 1.0, 0.8)
+
+
+def veil_colours() -> dict[int | None, Rgba]:
+    """Colours of the hatch over what was not analysed; see `display.VeilLevel`."""
+    dark, light = 0.42, 0.16
+    return {
+        None: (0, 0, 0, 0),
+        0: (0, 0, 0, 0),
+        1: (0.30, 0.32, 0.36, 0.10),
+        2: (0.30, 0.32, 0.36, 0.22),
+        3: (0.95, 0.55, 0.05, light + 0.15),
+        4: (0.95, 0.35, 0.05, dark + 0.2),
+        5: (0.25, 0.25, 0.30, light),
+        6: (0.25, 0.25, 0.30, dark),
+    }
+
+
+VEIL_VALUES = {SKIPPED: 1, UNREADABLE: 3, NOT_RUN: 5}
+"""First of the two displayed values of each."""
+
+
+def _rgba(rgb: Colour, alpha: float) -> Rgba:
+    return (rgb[0] / 255, rgb[1] / 255, rgb[2] / 255, alpha)
