@@ -39,7 +39,7 @@ Report = Callable[[float, str], None]
 _STEP = 4
 _TOP_SIDE = 1024
 _MAX_LEVELS = 5
-_BLOCK = 8
+_BLOCK = 4
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ class Section:
         i = band.index(u)
         t = np.clip(band.depth(u, v), 0, 1).astype(np.float32)
         reach = band.reach[i].astype(np.float32)
+        self._check()
         warp = _blobs(rng, shape, 110.0)
         patch = _blobs(rng, shape, 120.0)
         grain = _blobs(rng, shape, 3.0)
@@ -163,6 +164,7 @@ class Section:
 
         self._check()
         fibres = _fibres(rng, u.astype(np.float32), v.astype(np.float32), warp)
+        self._check()
         stroma_e = 0.30 + 0.065 * fibres + 0.04 * patch
         stroma_h = 0.045 + 0.012 * fibres
         gaps = np.clip(-fibres - 1.2, 0, 1)
@@ -171,6 +173,7 @@ class Section:
         haema = np.where(epithelium, haema, stroma_h)
         self._check()
         cover = gaussian_filter(tissue.astype(np.float32), 0.7)
+        self._check()
         eosin = np.clip(gaussian_filter(eosin.astype(np.float32), 0.6), 0.02, 1) * cover
         haema = np.clip(gaussian_filter(haema.astype(np.float32), 0.6), 0.01, 1) * cover
         return haema.astype(np.float32), eosin.astype(np.float32), np.float32(1) + 0.16 * grain
