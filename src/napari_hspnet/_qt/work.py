@@ -24,7 +24,7 @@ class _Message:
     value: Any = None
 
 
-class _Failure(Exception):
+class _FaultError(Exception):
     """A fault of the program, with where it happened, for the log."""
 
     def __init__(self, error: BaseException) -> None:
@@ -112,7 +112,7 @@ class Jobs(QObject):
             except HspnetError as failure:
                 post("error", failure)
             except BaseException as fault:
-                post("error", _Failure(fault))
+                post("error", _FaultError(fault))
             else:
                 post("done", value)
 

@@ -1,0 +1,120 @@
+"""Small widgets that all sections share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPixmap
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from superqt import QCollapsible
+
+__all__ = ["Note", "PrimaryButton", "button", "row", "section", "swatch"]
+
+ERROR = "#e5484d"
+WARNING = "#e08a00"
+
+
+class Note(QLabel):
+    """A wrapped line of text that takes no room while it is empty."""
+
+    def __init__(self, text: str = "", name: str = "", faint: bool = False) -> None:
+        super().__init__(text)
+        self.setObjectName(name)
+        self.setWordWrap(True)
+        # Wrapping can only break at spaces; a long word must not widen the dock.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._faint = faint
+        self.say(text)
+
+    def say(self, text: str, kind: str = "") -> None:
+        """Show a text; `kind` is "", "error" or "warning"."""
+        colour = {"error": ERROR, "warning": WARNING}.get(kind)
+        style = f"color: {colour};" if colour else ""
+        if self._faint and not colour:
+            style = "color: palette(mid); font-size: 11px;" if False else "font-size: 11px;"
+        self.setStyleSheet(style)
+        self.setText(text)
+        self.setVisible(bool(text))
+
+
+class PrimaryButton(QPushButton):
+    """A button that can be the one to press now."""
+
+    def set_primary(self, primary: bool) -> None:
+        """Let it stand out, or not."""
+        self.setStyleSheet(
+            "QPushButton:enabled { background-color: #1769c4; color: white; font-weight: bold; }"
+            "QPushButton:enabled:hover { background-color: #2b7fdb; }"
+            "QPushButton:focus { border: 1px solid white; }"
+            if primary
+            else ""
+        )
+
+
+def button(text: str, tip: str, name: str, kind: type[QPushButton] = QPushButton) -> Any:
+    """A button that the keyboard reaches."""
+    made = kind(text)
+    made.setToolTip(tip)
+    made.setObjectName(name)
+    made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    return made
+
+
+def row(*widgets: QWidget | None, stretch: int | None = None) -> QWidget:
+    """Widgets side by side; None is a stretch."""
+    holder = QWidget()
+    layout = QHBoxLayout(holder)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(6)
+    for index, widget in enumerate(widgets):
+        if widget is None:
+            layout.addStretch(1)
+        else:
+            layout.addWidget(widget, 1 if index == stretch else 0)
+    return holder
+
+
+def section(title: str, content: QWidget, name: str, opened: bool = True) -> QCollapsible:
+    """A folding section."""
+    made = QCollapsible(title)
+    made.setObjectName(name)
+    made.setDuration(0)
+    made.setContent(content)
+    made.layout().setSpacing(2)
+    made.layout().setContentsMargins(0, 0, 0, 0)
+    if opened:
+        made.expand(animate=False)
+    toggle = made.toggleButton()
+    toggle.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    toggle.setToolTip(f"Fold or unfold: {title}")
+    toggle.setStyleSheet("text-align: left; font-weight: bold; padding: 3px;")
+    return made
+
+
+def swatch(rgb: tuple[int, int, int], width: int, filled: bool) -> QPixmap:
+    """A sample of a class as the overlay draws it, on the colours of tissue."""
+    size = QSize(26, 14)
+    picture = QPixmap(size)
+    picture.fill(QColor(232, 190, 214))
+    painter = QPainter(picture)
+    colour = QColor(*rgb)
+    if filled:
+        inside = QColor(colour)
+        inside.setAlphaF(0.45)
+        painter.fillRect(1, 1, 24, 12, inside)
+    pen = painter.pen()
+    pen.setColor(colour)
+    pen.setWidth(width)
+    pen.setJoinStyle(Qt.PenJoinStyle.MiterJoin)
+    painter.setPen(pen)
+    inset = 1 + width // 2
+    painter.drawRect(inset, inset, 25 - 2 * inset, 13 - 2 * inset)
+    pen.setColor(QColor(20, 20, 30))
+    pen.setWidth(1)
+    painter.setPen(pen)
+    painter.drawRect(0, 0, 25, 13)
+    painter.end()
+    return picture
