@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from napari_hspnet.errors import InputError, ResolutionError, SlideError
-from napari_hspnet.slides import open_slide, with_mpp
+from napari_hspnet.slides import Bounds, open_slide, with_mpp
 
 from slide_files import SHARED_DATA, noise, write_aperio, write_generic_tiff, write_ome_tiff
 
@@ -199,6 +199,23 @@ def test_transparent_png_is_white(tmp_path: Path) -> None:
         read = slide.read_level(0, 0, 0, 40, 40)
     assert (read[:20] == (10, 20, 30)).all()
     assert (read[20:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "bounds"),
+    [
+        (("7", "5", "100", "90"), Bounds(7, 5, 100, 90)),
+        (("7", "5", "0", "90"), None),
+        (("7", "5", "x", "90"), None),
+        ((), None),
+    ],
+)
+def test_bounds_are_kept_where_they_hold_something(given, bounds) -> None:
+    from napari_hspnet.slides.backends.with_openslide import _bounds
+
+    names = ("y", "x", "height", "width")
+    texts = {f"openslide.bounds-{n}": v for n, v in zip(names, given, strict=False)}
+    assert _bounds(texts) == bounds
 
 
 def bad_files(folder: Path) -> dict[str, Path]:

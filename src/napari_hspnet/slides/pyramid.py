@@ -93,7 +93,6 @@ def display_pyramid(slide: Slide, on_error: OnError | None = None) -> DisplayPyr
             chunks=(*source.chunk, 3),
             name=False,
             inline_array=True,
-            fancy=False,
             meta=np.empty((0, 0, 0), np.uint8),
         )
         for source in sources
@@ -220,6 +219,11 @@ class _Computed(_Source):
 
 def _span(key: Any, size: int) -> tuple[int, int, Any]:
     """First and last-plus-one index that a key needs, and the key within them."""
+    if isinstance(key, list | np.ndarray):
+        wanted = np.arange(size)[np.asarray(key)]
+        if wanted.size == 0:
+            return 0, 0, slice(0, 0)
+        return int(wanted.min()), int(wanted.max()) + 1, wanted - int(wanted.min())
     if not isinstance(key, slice):
         index = int(key) % size
         return index, index + 1, 0

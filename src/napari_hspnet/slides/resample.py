@@ -52,8 +52,8 @@ def resample_tile(
     """Grid tile (ty, tx), always read in the same way.
 
     Hamming-windowed (support: one output pixel either way) when shrinking,
-    bilinear when enlarging. Where more than four level pixels go into one grid
-    pixel they are first averaged by an integer, block by block, so that memory
+    bilinear when enlarging. Where six or more level pixels go into one grid pixel
+    they are first averaged by an integer, block by block, so that memory
     stays bounded however coarse the grid.
 
     Parameters
@@ -70,7 +70,7 @@ def resample_tile(
     from PIL import Image
 
     tops = [t * side * s for t, s in zip((ty, tx), step, strict=True)]
-    reduce = [max(1, int(s / 2)) if s >= 4 else 1 for s in step]
+    reduce = [max(1, int(s / 3)) for s in step]
     if all(abs(s - 1) < 1e-9 for s in step):
         return read(ty * side, tx * side, side, side)
     starts, counts = [], []
