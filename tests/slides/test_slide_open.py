@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +262,22 @@ def test_bad_file_is_a_clear_error(tmp_path: Path, name: str, said: str) -> None
     assert caught.value.path == path
     assert caught.value.advice
     assert name in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.svs")
+    with pytest.raises(SlideError, match="not a slide"):
+        open_slide(tmp_path / "pipe.svs")
+
+
+def test_importing_slides_imports_no_slide_library() -> None:
+    code = (
+        "import sys, napari_hspnet.slides as s; "
+        "print([m for m in ('openslide', 'tifffile', 'zarr', 'PIL', 'dask') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_broken_slide() -> None:

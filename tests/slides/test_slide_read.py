@@ -226,6 +226,17 @@ def test_unreadable_tile_has_its_place_and_the_rest_goes_on(tmp_path: Path) -> N
             slide.read_grid(0, 0, 256, 256, 1.0)
 
 
+def test_file_that_goes_away_is_a_read_error(tmp_path: Path) -> None:
+    path = write_generic_tiff(tmp_path / "a.tif", [noise(256, 256)], 0.5, tile=128)
+    spoil_tile(path, 0)
+    with open_slide(path) as slide:
+        path.unlink()
+        # The first error spoils OpenSlide's handle, and no other can be had.
+        for x in (0, 128):
+            with pytest.raises(SlideReadError, match=r"a\.tif"):
+                slide.read_level(0, 0, x, 64, 64)
+
+
 def test_threads_survive_each_others_errors(tmp_path: Path) -> None:
     base = noise(768, 768)
     path = write_generic_tiff(tmp_path / "a.tif", [base], 0.5, tile=128)

@@ -252,8 +252,8 @@ def open_slide(path: Path | str, mpp: float | tuple[float, float] | None = None)
     """
     path = Path(path)
     said = None if mpp is None else _checked(mpp)
-    _check_file(path)
     try:
+        _check_file(path)
         mark = fingerprint(path)
         backend = _open_backend(path)
     except OSError as error:
@@ -291,6 +291,8 @@ def _check_file(path: Path) -> None:
         raise SlideError("This is a folder, not a slide", advice=_ANY_SLIDE, path=path)
     if not path.exists():
         raise SlideError("There is no such file", advice="Check its name and folder", path=path)
+    if not path.is_file():
+        raise SlideError("This is a device or pipe, not a slide", advice=_ANY_SLIDE, path=path)
     if path.stat().st_size == 0:
         raise SlideError("The file is empty", advice=COPY_AGAIN, path=path)
 

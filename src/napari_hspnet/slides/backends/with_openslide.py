@@ -64,6 +64,7 @@ class OpenSlideBackend:
         self._error: type[Exception] = openslide.OpenSlideError
         self._lock = threading.Lock()
         self._handle: Any = None
+        self._closed = False
         try:
             self._handle = self._fresh()
             self._downsamples: tuple[float, ...] = self._handle.level_downsamples
@@ -91,8 +92,9 @@ class OpenSlideBackend:
         """
         factor = self._downsamples[level]
         where = (round(x * factor), round(y * factor))
-        handle = self._current()
+        handle = None
         try:
+            handle = self._current()
             return _rgb(handle.read_region(where, level, (width, height)))
         except self._error as error:
             # After one error a handle answers every call with that error, so a
@@ -113,10 +115,13 @@ class OpenSlideBackend:
     def close(self) -> None:
         """See `Backend.close`: the last reader's reference closes the handle."""
         with self._lock:
+            self._closed = True
             self._handle = None
 
     def _current(self) -> Any:
         with self._lock:
+            if self._closed:
+                raise ReadError("the slide was closed")
             if self._handle is None:
                 self._handle = self._fresh()
             return self._handle
