@@ -124,7 +124,7 @@ def predict_all(
     HspnetError
         Where it fails before the first slide, or there is only one.
     """
-    from napari_hspnet.jobs.predict import check_outputs, predict
+    from napari_hspnet.jobs.predict import check_outputs
 
     created = [f for f in {options.out, options.cases or options.out} if not f.exists()]
     results: list[PredictResult] = []
@@ -132,23 +132,16 @@ def predict_all(
     try:
         model = _model(checkpoint)
         check_outputs(slides, options)
-        with progress_bar(not as_json) as advance:
-
-            def tell(report: Progress) -> None:
-                part = report.done / report.total if report.total else None
-                advance(f"{name}: {report.stage}", part, report.remaining)
-
-            for slide in slides:
-                name = slide.name
-                try:
-                    result = predict(slide, model, options, tell, cancel)
-                except HspnetError as error:
-                    errors.append((slide, error))
-                    if len(slides) > 1:
-                        note(f"Error: {slide}: {error}")
-                    continue
-                results.append(result)
-                _say(result, as_json)
+        for slide in slides:
+            try:
+                result = _one(slide, model, options, as_json, cancel)
+            except HspnetError as error:
+                errors.append((slide, error))
+                if len(slides) > 1:
+                    note(f"Error: {slide}: {error}")
+                continue
+            results.append(result)
+            _say(result, as_json)
     finally:
         for folder in created:
             _remove_if_empty(folder)
@@ -159,6 +152,24 @@ def predict_all(
     if errors:
         note(f"{len(errors)} of {len(slides)} slides failed.")
         raise typer.Exit(2)
+
+
+def _one(
+    slide: Path,
+    model: LoadedModel,
+    options: PredictOptions,
+    as_json: bool,
+    cancel: threading.Event,
+) -> PredictResult:
+    from napari_hspnet.jobs.predict import predict
+
+    with progress_bar(not as_json) as advance:
+
+        def tell(report: Progress) -> None:
+            part = report.done / report.total if report.total else None
+            advance(f"{slide.name}: {report.stage}", part, report.remaining)
+
+        return predict(slide, model, options, tell, cancel)
 
 
 def _model(checkpoint: Path | None) -> LoadedModel:

@@ -68,6 +68,8 @@ def progress_bar(shown: bool = True) -> Iterator[Advance]:
         TextColumn("{task.fields[left]}"),
         console=console,
         transient=True,
+        # Results on stdout may go to a file: rich would send them to stderr.
+        redirect_stdout=False,
     ) as bar:
         task: TaskID = bar.add_task("", total=None, left="")
 

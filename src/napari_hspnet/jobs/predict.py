@@ -225,9 +225,7 @@ def _into(
     about = ExportInfo.of(slide.info, case.grid, [result.run])
 
     def told(name: str) -> Callable[[float], None]:
-        return lambda part: tell(
-            Progress(f"Writing {outputs[name].name}", int(part * 100), 100, 0.0, None)
-        )
+        return lambda part: tell(Progress(f"Writing {name}", int(part * 100), 100, 0.0, None))
 
     for name, path in outputs.items():
         say, over = told(name), options.overwrite
