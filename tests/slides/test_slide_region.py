@@ -17,7 +17,6 @@ from napari_hspnet.slides import LabelGrid, PixelBox, Region, open_slide
 from slide_files import noise, write_generic_tiff
 
 GRID = LabelGrid((120, 150), 1.0)
-# Off the pixel centres, so that shapely and we need not agree on borders.
 coordinate = st.integers(-40, 190).map(lambda n: n + 0.137)
 triangles = st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=3)
 
@@ -31,10 +30,14 @@ def area(outline) -> float:
 def test_mask_is_the_pixels_whose_centre_lies_inside(outlines) -> None:
     region = Region.shapes(outlines)
     ys, xs = np.mgrid[0:120, 0:150] + 0.5
-    want = shapely.contains_xy(shapely.union_all([shapely.Polygon(o) for o in outlines]), ys, xs)
+    polygons = [shapely.Polygon(o) for o in outlines]
+    want = np.any([shapely.contains_xy(p, ys, xs) for p in polygons], axis=0)
     mask = region.mask(PixelBox(0, 0, 120, 150), GRID)
     mask = np.ones((120, 150), bool) if mask is None else mask
-    np.testing.assert_array_equal(mask, want)
+    # A centre on an edge may fall to either side.
+    edges = shapely.union_all([p.boundary for p in polygons])
+    clear = shapely.distance(shapely.points(ys, xs), edges) > 1e-9
+    np.testing.assert_array_equal(mask[clear], want[clear])
 
 
 @given(outline=triangles.filter(lambda t: area(t) > 1), y=st.integers(0, 90), x=st.integers(0, 90))
