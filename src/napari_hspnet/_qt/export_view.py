@@ -31,6 +31,9 @@ class ExportView(QWidget):
             box.setToolTip(tip)
             box.setChecked(key != "png")
             self.boxes[key] = box
+        self.overwrite = QCheckBox("Replace files that are there")
+        self.overwrite.setObjectName("overwrite")
+        self.overwrite.setToolTip("Otherwise an existing file is an error")
         self.export = button("Export…", "", "export", PrimaryButton)
         self.cancel = button("Cancel", "Stop; no file is left of it", "export_cancel")
         self.bar = QProgressBar()
@@ -42,7 +45,7 @@ class ExportView(QWidget):
         layout.setContentsMargins(6, 2, 6, 4)
         layout.setSpacing(4)
         layout.addWidget(row(*self.boxes.values(), None))
-        for widget in (self.export, self.bar, self.cancel, self.told):
+        for widget in (self.overwrite, self.export, self.bar, self.cancel, self.told):
             layout.addWidget(widget)
         self.export.clicked.connect(lambda: self.export_asked.emit())
         self.cancel.clicked.connect(lambda: self.cancel_asked.emit())

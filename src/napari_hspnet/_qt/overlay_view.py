@@ -39,9 +39,7 @@ class OverlayView(QWidget):
         self.demo = Note(name="demo_note")
         self.visible = QCheckBox("Show overlay")
         self.visible.setObjectName("overlay_visible")
-        self.visible.setToolTip(
-            f"Show or hide the overlay; hold {hide_key} to hide it for a moment"
-        )
+        self.visible.setToolTip(f"Show or hide the overlay; hold {hide_key} to hide it briefly")
         self.legend = QWidget()
         self._grid = QGridLayout(self.legend)
         self._grid.setContentsMargins(0, 0, 0, 0)

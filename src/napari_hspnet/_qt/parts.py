@@ -6,10 +6,17 @@ from typing import Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPixmap
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
-from superqt import QCollapsible
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
-__all__ = ["Note", "PrimaryButton", "button", "row", "section", "swatch"]
+__all__ = ["FoldingSection", "Note", "PrimaryButton", "button", "row", "swatch"]
 
 ERROR = "#e5484d"
 WARNING = "#e08a00"
@@ -34,7 +41,7 @@ class Note(QLabel):
         colour = {"error": ERROR, "warning": WARNING}.get(kind)
         style = f"color: {colour};" if colour else ""
         if self._faint and not colour:
-            style = "color: palette(mid); font-size: 11px;" if False else "font-size: 11px;"
+            style = "font-size: 11px;"
         self.setStyleSheet(style)
         self.setText(text)
         self.setVisible(bool(text))
@@ -77,21 +84,46 @@ def row(*widgets: QWidget | None, stretch: int | None = None) -> QWidget:
     return holder
 
 
-def section(title: str, content: QWidget, name: str, opened: bool = True) -> QCollapsible:
-    """A folding section."""
-    made = QCollapsible(title)
-    made.setObjectName(name)
-    made.setDuration(0)
-    made.setContent(content)
-    made.layout().setSpacing(2)
-    made.layout().setContentsMargins(0, 0, 0, 0)
-    if opened:
-        made.expand(animate=False)
-    toggle = made.toggleButton()
-    toggle.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    toggle.setToolTip(f"Fold or unfold: {title}")
-    toggle.setStyleSheet("text-align: left; font-weight: bold; padding: 3px;")
-    return made
+class FoldingSection(QWidget):
+    """A title that folds what is under it.
+
+    superqt's QCollapsible pins the height that its content had when it was
+    unfolded; ours come and go all the time.
+    """
+
+    def __init__(self, title: str, content: QWidget, name: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.content = content
+        self.toggle = QToolButton()
+        self.toggle.setObjectName(f"{name}_toggle")
+        self.toggle.setText(title)
+        self.toggle.setCheckable(True)
+        self.toggle.setChecked(True)
+        self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.toggle.setArrowType(Qt.ArrowType.DownArrow)
+        self.toggle.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.toggle.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.toggle.setToolTip(f"Fold or unfold: {title}")
+        self.toggle.setStyleSheet(
+            "QToolButton { font-weight: bold; border: none; padding: 3px; text-align: left;"
+            " background: rgba(128, 128, 140, 45); border-radius: 2px; }"
+            "QToolButton:hover { background: rgba(128, 128, 140, 80); }"
+            "QToolButton:focus { border: 1px solid #2b7fdb; }"
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.toggle)
+        layout.addWidget(content)
+        self.toggle.toggled.connect(self.set_open)
+
+    def set_open(self, opened: bool) -> None:
+        """Fold or unfold."""
+        self.toggle.setChecked(opened)
+        arrow = Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow
+        self.toggle.setArrowType(arrow)
+        self.content.setVisible(opened)
 
 
 def swatch(rgb: tuple[int, int, int], width: int, filled: bool) -> QPixmap:

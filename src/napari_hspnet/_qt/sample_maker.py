@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtWidgets import QApplication
+
 from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.work import Job, Jobs
 
@@ -48,11 +50,12 @@ def make_phantom(path: Path, job: Job) -> Path:
 
 def make_phantom_for(viewer: Any, path: Path) -> Jobs:
     """Make the sample for a viewer, then open it there."""
+    from napari import current_viewer
     from napari.utils import progress
 
-    window = viewer.window._qt_window
-    jobs = Jobs(window)
-    window.destroyed.connect(lambda: jobs.close(0.0))
+    application = QApplication.instance()
+    jobs = Jobs(application)
+    application.aboutToQuit.connect(jobs.close)
     bar = progress(total=100, desc="Making the phantom slide")
 
     def report(value: tuple[float, str]) -> None:
@@ -60,6 +63,8 @@ def make_phantom_for(viewer: Any, path: Path) -> Jobs:
 
     def done(made: Path) -> None:
         bar.close()
+        if current_viewer() is None:
+            return  # the window was closed meanwhile
         viewer.open(str(made), plugin="napari-hspnet")
 
     def failed(error: Exception) -> None:

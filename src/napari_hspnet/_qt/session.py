@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_hspnet.cases import RunWriter
     from napari_hspnet.inference import TissueMap
 
-__all__ = ["AreaTable", "CaseState", "SlideSession"]
+__all__ = ["AreaTable", "CaseState", "SlideSession", "count_areas", "describe_runs"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class SlideSession:
         self.composite: Composite | None = None
         self.areas: AreaTable | None = None
         self._tissue: TissueMap | None = None
+        self._former: list[Slide] = []
         self._opening = threading.Lock()
         self.closed = False
 
@@ -109,8 +110,9 @@ class SlideSession:
         """
         changed = with_mpp(self.slide, mpp)
         self.close_case()
-        before, self.slide = self.slide, changed
-        before.close()
+        # What is on screen reads through the former one still.
+        self._former.append(self.slide)
+        self.slide = changed
         self._tissue = None
 
     def existing_case(self) -> CaseState | None:
@@ -182,7 +184,8 @@ class SlideSession:
         """Close the case and the slide."""
         self.closed = True
         self.close_case()
-        self.slide.close()
+        for slide in (*self._former, self.slide):
+            slide.close()
 
 
 def count_areas(composite: Composite) -> AreaTable:

@@ -55,7 +55,7 @@ class SlotRecorder:
     @contextmanager
     def timing(self, name: str) -> Iterator[None]:
         """Time a slot; one that is called by another counts within that one."""
-        if not self.on or getattr(self._here, "depth", 0):
+        if not self.on or getattr(self._here, "depth", None):
             yield
             return
         self._here.depth, self._here.napari = 1, 0.0
@@ -70,7 +70,7 @@ class SlotRecorder:
     @contextmanager
     def into_napari(self) -> Iterator[None]:
         """Count what happens inside as napari's."""
-        if not getattr(self._here, "depth", 0) or getattr(self._here, "inside", False):
+        if not getattr(self._here, "depth", None) or getattr(self._here, "inside", False):
             yield
             return
         self._here.inside = True

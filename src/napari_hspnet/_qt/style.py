@@ -40,7 +40,7 @@ HALO = 20
 LINE_WIDTHS = {1: 1, 2: 2, 3: 3, 4: 4}
 """Pixels of an outline by class: the order of severity without any colour."""
 
-FILL_ALPHA = 0.45
+FILL_ALPHA = 0.4
 
 Rgba = tuple[float, float, float, float]
 
@@ -137,7 +137,7 @@ def _halo(rgb: Colour) -> Rgba:
 
 def veil_colours() -> dict[int | None, Rgba]:
     """Colours of the hatch over what was not analysed; see `display.VeilLevel`."""
-    dark, light = 0.42, 0.16
+    dark, light = 0.32, 0.12
     return {
         None: (0, 0, 0, 0),
         0: (0, 0, 0, 0),

@@ -1,0 +1,182 @@
+"""The dock: six folding sections, and what joins them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import (
+    QApplication,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_hspnet._qt.export_control import ExportControl
+from napari_hspnet._qt.export_view import ExportView
+from napari_hspnet._qt.keys import HIDE, OBJECTIVE_KEYS, SEGMENT_VIEW, Keys, readable
+from napari_hspnet._qt.model_control import ModelControl
+from napari_hspnet._qt.model_view import ModelView
+from napari_hspnet._qt.overlay_control import OverlayControl
+from napari_hspnet._qt.overlay_view import OverlayView
+from napari_hspnet._qt.parts import FoldingSection
+from napari_hspnet._qt.segment_control import SegmentControl
+from napari_hspnet._qt.segment_view import SegmentView
+from napari_hspnet._qt.slide_view import SlideView
+from napari_hspnet._qt.slides_control import SlidesControl
+from napari_hspnet._qt.slots import slot
+from napari_hspnet._qt.work import Jobs
+from napari_hspnet.classes import RESEARCH_USE_ONLY
+
+__all__ = ["ReviewDock"]
+
+WIDTH = 320
+
+
+class ReviewDock(QWidget):
+    """The widget that napari's plugin menu opens.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The window that it is for.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.setObjectName("hspnet_review")
+        self.setMinimumWidth(WIDTH)
+        self._viewer = napari_viewer
+        self._closed = False
+        self.jobs = Jobs(self)
+        self.slide_view = SlideView({p: readable(k) for p, k in OBJECTIVE_KEYS.items()})
+        self.model_view = ModelView()
+        self.segment_view = SegmentView(readable(SEGMENT_VIEW))
+        self.overlay_view = OverlayView(readable(HIDE))
+        self.export_view = ExportView()
+        self._lay_out()
+        self.slides = SlidesControl(napari_viewer, self.slide_view, self.jobs, self)
+        self.models = ModelControl(self.model_view, self.jobs, self)
+        self.segmenting = SegmentControl(
+            napari_viewer, self.segment_view, self.jobs, self.slides, self.models, self
+        )
+        self.overlay = OverlayControl(
+            napari_viewer,
+            self.overlay_view,
+            self.slide_view.overview,
+            self.jobs,
+            self.slides,
+            self.models,
+            self.segmenting,
+            self,
+        )
+        self.exporting = ExportControl(
+            self.export_view, self.jobs, self.slides, self.segmenting, self.overlay, self
+        )
+        self.keys = Keys(
+            napari_viewer, self.overlay.hold_hidden, self.segment_what_i_see, self.slides.zoom_to
+        )
+        self._main: QWidget | None = None
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.shut_down)
+
+    @slot
+    def segment_what_i_see(self) -> None:
+        """What the key does: choose the view as target and start."""
+        self.segment_view.set_target("view")
+        self.segmenting.segment()
+
+    def shut_down(self, viewer_stays: bool = False) -> None:
+        """Cancel what runs, close cases, give keys, text and callbacks back.
+
+        Parameters
+        ----------
+        viewer_stays : bool
+            Whether only the dock goes: then overlays are taken off the canvas.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self.keys.give_back()
+        self.segmenting.close()
+        # First the jobs, so that nothing writes into a case that is being closed.
+        self.jobs.close()
+        self.overlay.close()
+        self.slides.close(remove_results=viewer_stays)
+        if self._main is not None:
+            self._main.removeEventFilter(self)
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.disconnect(self.shut_down)
+
+    def event(self, event: Any) -> bool:
+        # napari takes the widget out of its dock when that is closed.
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.shut_down(viewer_stays=True)
+        return super().event(event)
+
+    def closeEvent(self, event: Any) -> None:
+        self.shut_down(viewer_stays=True)
+        super().closeEvent(event)
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
+        if self._main is None and self.window() is not self:
+            self._main = self.window()
+            self._main.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if watched is self._main and event is not None and event.type() == QEvent.Type.Close:
+            QTimer.singleShot(0, self._main_closed)
+        return False
+
+    def _main_closed(self) -> None:
+        # The user may have been asked, and have said no.
+        if self._main is not None and not self._main.isVisible():
+            self.shut_down()
+
+    def _lay_out(self) -> None:
+        title = QLabel("HSP-Net review")
+        title.setObjectName("title")
+        title.setStyleSheet("font-weight: bold; font-size: 14px;")
+        notice = QLabel(RESEARCH_USE_ONLY)
+        notice.setObjectName("notice")
+        notice.setStyleSheet("color: #e08a00; font-weight: bold;")
+        notice.setToolTip("Not a medical device; not for diagnosis")
+        header = QHBoxLayout()
+        header.setContentsMargins(6, 4, 6, 2)
+        header.addWidget(title)
+        header.addStretch(1)
+        header.addWidget(notice)
+        content = QWidget()
+        content.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        column = QVBoxLayout(content)
+        column.setContentsMargins(2, 0, 4, 4)
+        column.setSpacing(4)
+        self.sections = {
+            name: FoldingSection(title, view, f"section_{name}")
+            for name, title, view in (
+                ("slide", "Slide", self.slide_view),
+                ("model", "Model", self.model_view),
+                ("segment", "Segment", self.segment_view),
+                ("overlay", "Overlay", self.overlay_view),
+                ("export", "Export", self.export_view),
+            )
+        }
+        for part in self.sections.values():
+            column.addWidget(part)
+        column.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(header)
+        layout.addWidget(area, 1)
