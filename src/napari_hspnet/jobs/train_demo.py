@@ -157,6 +157,8 @@ def train_demo(
     )
 
     # Judging plainly besides takes less than half as long again.
+    # The first pass is slow by what torch sets up in it.
+    evaluate(network, card, judge[:1], None, cancel)
     begin = time.monotonic()
     evaluate(network, card, judge[:1], 200, cancel)
     one_field = time.monotonic() - begin
