@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from children import interleaved, machine, spread
+from napari_hspnet.jobs.threads import let_threads_sleep
 
 
 def _cpu() -> float:
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--models", default="demo,resnet34")
     options = parser.parse_args()
     if options.child:
+        let_threads_sleep()
         print(json.dumps(child(*options.child)))
         return
     print(f"Engine against network alone ({machine()}); seconds, minimum / median")

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from children import machine, measure
+from napari_hspnet.jobs.threads import let_threads_sleep
 from phantoms import large_phantom
 
 
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--child", metavar="PATH")
     options = parser.parse_args()
     if options.child:
+        let_threads_sleep()
         print(json.dumps(child(options.child)))
         return
     path = large_phantom()

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from napari_hspnet.jobs.threads import let_threads_sleep
+
 # Before anything imports Qt: with several bindings installed qtpy takes another.
 os.environ.setdefault("QT_API", "pyqt6")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    let_threads_sleep()
     # Cases, models and samples go under the user's folders: never the real ones.
     folder = Path(tempfile.mkdtemp(prefix="hspnet-tests-"))
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):

@@ -14,6 +14,7 @@ from napari_hspnet.classes import RESEARCH_USE_ONLY
 from napari_hspnet.cli import demo, info, phantom, predict, train_demo
 from napari_hspnet.cli.screen import note
 from napari_hspnet.errors import CancelledError, HspnetError
+from napari_hspnet.jobs.threads import let_threads_sleep
 
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "USER_ERROR", "app", "main"]
 
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 done, 1 a fault of the program, 2 the user's error, 130 interrupted.
     """
+    let_threads_sleep()
     said = {"debug": False}
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
