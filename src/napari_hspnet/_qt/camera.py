@@ -25,9 +25,9 @@ View = tuple[float, float, float, float]
 
 def view_of(viewer: Any) -> View:
     """What is on the canvas; napari's `corner_pixels` is grown to chunk borders."""
-    y, x = viewer.camera.center[-2:]
+    y, x = viewer.scene.camera.center[-2:]
     height, width = viewer.canvas.size
-    zoom = max(viewer.camera.zoom, 1e-12)
+    zoom = max(viewer.scene.camera.zoom, 1e-12)
     half_y, half_x = height / (2 * zoom), width / (2 * zoom)
     return (y - half_y, x - half_x, y + half_y, x + half_x)
 
@@ -35,13 +35,13 @@ def view_of(viewer: Any) -> View:
 def set_objective(viewer: Any, power: float) -> None:
     """Zoom so that the screen shows what an objective of this power would."""
     with into_napari():
-        viewer.camera.zoom = power / 10.0
+        viewer.scene.camera.zoom = power / 10.0
 
 
 def go_to(viewer: Any, y: float, x: float) -> None:
     """Bring a place to the middle of the canvas."""
     with into_napari():
-        viewer.camera.center = (*viewer.camera.center[:-2], y, x)
+        viewer.scene.camera.center = (*viewer.scene.camera.center[:-2], y, x)
 
 
 def show_box(viewer: Any, view: View, margin: float = 1.05) -> None:
@@ -49,7 +49,7 @@ def show_box(viewer: Any, view: View, margin: float = 1.05) -> None:
     height, width = viewer.canvas.size
     y0, x0, y1, x1 = view
     with into_napari():
-        viewer.camera.zoom = min(height / (y1 - y0), width / (x1 - x0)) / margin
+        viewer.scene.camera.zoom = min(height / (y1 - y0), width / (x1 - x0)) / margin
     go_to(viewer, (y0 + y1) / 2, (x0 + x1) / 2)
 
 

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_hspnet._qt.control import DockControl
 from napari_hspnet._qt.export_control import ExportControl
 from napari_hspnet._qt.export_view import ExportView
 from napari_hspnet._qt.keys import HIDE, OBJECTIVE_KEYS, SEGMENT_VIEW, Keys, readable
@@ -30,6 +31,7 @@ from napari_hspnet._qt.slides_control import SlidesControl
 from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.work import Jobs
 from napari_hspnet.classes import RESEARCH_USE_ONLY
+from napari_hspnet.jobs.threads import let_threads_sleep
 
 __all__ = ["ReviewDock"]
 
@@ -46,7 +48,11 @@ class ReviewDock(QWidget):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
+        let_threads_sleep()
         super().__init__()
+        # napari hands plugins a proxy, whose layers are proxies too: identity would
+        # not hold between those and the ones that events bring.
+        napari_viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.setObjectName("hspnet_review")
         self.setMinimumWidth(WIDTH)
         self._viewer = napari_viewer
@@ -76,6 +82,7 @@ class ReviewDock(QWidget):
         self.exporting = ExportControl(
             self.export_view, self.jobs, self.slides, self.segmenting, self.overlay, self
         )
+        self.control = DockControl(self.slides, self.models, self.segmenting)
         self.keys = Keys(
             napari_viewer, self.overlay.hold_hidden, self.segment_what_i_see, self.slides.zoom_to
         )
@@ -87,7 +94,7 @@ class ReviewDock(QWidget):
     @slot
     def segment_what_i_see(self) -> None:
         """What the key does: choose the view as target and start."""
-        self.segment_view.set_target("view")
+        self.segmenting.choose("view")
         self.segmenting.segment()
 
     def shut_down(self, viewer_stays: bool = False) -> None:
@@ -105,10 +112,12 @@ class ReviewDock(QWidget):
         self.segmenting.close()
         # First the jobs, so that nothing writes into a case that is being closed.
         self.jobs.close()
-        self.overlay.close()
+        self.overlay.close(viewer_stays)
         self.slides.close(remove_results=viewer_stays)
         if self._main is not None:
             self._main.removeEventFilter(self)
+            # A window that is held here would outlive its closing.
+            self._main = None
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.disconnect(self.shut_down)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ class ModelControl(QObject):
         self.loaded: LoadedModel | None = None
         self.loading = False
         self.device = "auto"
+        self.network_in_use = threading.Lock()
+        """Held by the one job that runs the network: what cancels one hooks into it."""
         view.chosen.connect(self.choose)
         view.file_asked.connect(self.ask_for_file)
         view.none_chosen.connect(self.choose_none)
@@ -209,7 +212,12 @@ class ModelControl(QObject):
 
         # Without a rate the estimate names windows alone; an error will be told
         # by the run itself, to whom it matters.
-        self._jobs.start("rate", lambda job: measure_rate(model, device, job), done=done)
+        def work(job: Job) -> float:
+            with self.network_in_use:
+                job.check()
+                return measure_rate(model, device, job)
+
+        self._jobs.start("rate", work, done=done)
 
 
 def measure_rate(model: LoadedModel, device: str, job: Job) -> float:

@@ -75,10 +75,11 @@ class OverlayControl(QObject):
         viewer.events.status.connect(self._status_changed)
         self._slide_changed()
 
-    def close(self) -> None:
-        """Let go of the viewer, and give its text back."""
+    def close(self, viewer_stays: bool) -> None:
+        """Let go of the viewer, and give its text back if it stays."""
         self._viewer.events.status.disconnect(self._status_changed)
-        self._take_banner_down()
+        if viewer_stays:
+            self._take_banner_down()
 
     @slot
     def set_style(self, style: OverlayStyle) -> None:

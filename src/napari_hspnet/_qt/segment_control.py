@@ -230,6 +230,10 @@ class SegmentControl(QObject):
 
     # The run
 
+    def choose(self, target: str) -> None:
+        """Choose what to segment."""
+        self._view.set_target(target)
+
     @slot
     def segment(self) -> None:
         """Start a run."""
@@ -274,17 +278,18 @@ class SegmentControl(QObject):
                     last[0] = now
                     job.report(("progress", told))
 
-            return segment_into_case(
-                slide,
-                model,
-                region,
-                state.case,
-                plan=known,
-                device=device,
-                progress=progress,
-                cancel=job.cancel,
-                started=lambda writer: job.report(("started", writer)),
-            )
+            with self._models.network_in_use:
+                return segment_into_case(
+                    slide,
+                    model,
+                    region,
+                    state.case,
+                    plan=known,
+                    device=device,
+                    progress=progress,
+                    cancel=job.cancel,
+                    started=lambda writer: job.report(("started", writer)),
+                )
 
         self.running = entry
         self._pixels_seen = -1

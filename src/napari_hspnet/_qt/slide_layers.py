@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from napari_hspnet._qt.display import overlay_levels, veil_levels
 from napari_hspnet._qt.session import SlideSession
@@ -94,9 +96,11 @@ class SlideLayers:
         with into_napari():
             if not fresh_overlay:
                 if pixels and style.visible and self._active:
-                    self._overlay.data = overlay_levels(self.session.composite.levels, style)
+                    self._overlay.data = _shown(
+                        overlay_levels(self.session.composite.levels, style)
+                    )
                 if changed and style.veil and self._active and self._veil is not None:
-                    self._veil.data = veil_levels(self.session.composite.levels)
+                    self._veil.data = _shown(veil_levels(self.session.composite.levels))
                 if style.palette != before.palette:
                     self._overlay.colormap = _direct(overlay_colours(style))
             if self._overlay.opacity != style.opacity:
@@ -167,7 +171,7 @@ class SlideLayers:
 
     def _line(self) -> float:
         """Two screen pixels in µm, so that an outline is seen at any zoom."""
-        return float(2.0 / max(self._viewer.camera.zoom, 1e-6))
+        return float(2.0 / max(self._viewer.scene.camera.zoom, 1e-6))
 
     def _add_results(self) -> None:
         assert self.session.composite is not None
@@ -177,11 +181,11 @@ class SlideLayers:
             "scale": (grid.mpp, grid.mpp),
             "translate": (grid.mpp / 2, grid.mpp / 2),
             "units": MICROMETRES,
-            "multiscale": True,
+            "multiscale": len(levels) > 1,
         }
         with _keeping_selection(self._viewer), into_napari():
             self._veil = self._viewer.add_labels(
-                veil_levels(levels),
+                _shown(veil_levels(levels)),
                 name=f"Not analysed · {elided(self._name, 20)}",
                 colormap=_direct(veil_colours()),
                 opacity=1.0,
@@ -190,7 +194,7 @@ class SlideLayers:
                 **where,
             )
             self._overlay = self._viewer.add_labels(
-                overlay_levels(levels, self._style),
+                _shown(overlay_levels(levels, self._style)),
                 name=f"Overlay · {elided(self._name, 24)}",
                 colormap=_direct(overlay_colours(self._style)),
                 opacity=self._style.opacity,
@@ -223,6 +227,11 @@ class SlideLayers:
             if layer is not None and layer.visible != self._wanted(visible):
                 with into_napari():
                     layer.visible = self._wanted(visible)
+
+
+def _shown(levels: Sequence[Any]) -> Any:
+    """What napari takes: it does not know a list of one level for a pyramid."""
+    return list(levels) if len(levels) > 1 else np.asarray(levels[0])
 
 
 def _direct(colours: dict[int | None, Any]) -> Any:

@@ -77,8 +77,8 @@ class SlidesControl(QObject):
             (self._viewer.layers.events.inserted, self._inserted),
             (self._viewer.layers.events.removed, self._removed),
             (self._viewer.layers.selection.events.active, self._follow_selection),
-            (self._viewer.camera.events.zoom, self._camera_moved),
-            (self._viewer.camera.events.center, self._camera_moved),
+            (self._viewer.scene.camera.events.zoom, self._camera_moved),
+            (self._viewer.scene.camera.events.center, self._camera_moved),
         ]
 
     @property
@@ -209,7 +209,10 @@ class SlidesControl(QObject):
         if self.active is entry:
             return
         if self.active is not None:
-            self.active.place = (tuple(self._viewer.camera.center), self._viewer.camera.zoom)
+            self.active.place = (
+                tuple(self._viewer.scene.camera.center),
+                self._viewer.scene.camera.zoom,
+            )
         first = entry.place is None
         self.active = entry
         for other in self._open:
@@ -218,7 +221,7 @@ class SlidesControl(QObject):
         entry.layers.set_active(True)
         if not first and entry.place is not None:
             with into_napari():
-                self._viewer.camera.center, self._viewer.camera.zoom = entry.place
+                self._viewer.scene.camera.center, self._viewer.scene.camera.zoom = entry.place
         elif len(self._open) > 1:
             QTimer.singleShot(0, self.fit)
         selected = self._viewer.layers.selection.active
@@ -292,7 +295,9 @@ class SlidesControl(QObject):
     def _show_place(self) -> None:
         self._view.overview.set_view(camera.view_of(self._viewer))
         known = self.active is not None and self.active.session.slide.info.mpp is not None
-        self._view.zoom_text.setText(objective_text(self._viewer.camera.zoom) if known else "")
+        self._view.zoom_text.setText(
+            objective_text(self._viewer.scene.camera.zoom) if known else ""
+        )
 
     # Showing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 import time
 from collections import deque
@@ -88,11 +89,17 @@ into_napari = RECORDER.into_napari
 
 
 def slot(function: F) -> F:
-    """Mark a function that Qt or napari calls on the GUI thread."""
+    """Mark a function that Qt or napari calls on the GUI thread.
+
+    As with a plain slot, arguments that it does not take are left away (a button
+    says whether it is checked, to whoever listens).
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    takes = sum(p.kind in kinds for p in inspect.signature(function).parameters.values())
 
     @functools.wraps(function)
-    def timed(*args: Any, **kwargs: Any) -> Any:
+    def timed(*args: Any) -> Any:
         with RECORDER.timing(function.__qualname__):
-            return function(*args, **kwargs)
+            return function(*args[:takes])
 
     return cast(F, timed)
