@@ -23,7 +23,7 @@ from napari_hspnet._qt.model_control import ModelControl
 from napari_hspnet._qt.model_view import ModelView
 from napari_hspnet._qt.overlay_control import OverlayControl
 from napari_hspnet._qt.overlay_view import OverlayView
-from napari_hspnet._qt.parts import FoldingSection
+from napari_hspnet._qt.parts import FoldingSection, notes_stylesheet
 from napari_hspnet._qt.segment_control import SegmentControl
 from napari_hspnet._qt.segment_view import SegmentView
 from napari_hspnet._qt.slide_view import SlideView
@@ -87,6 +87,8 @@ class ReviewDock(QWidget):
             napari_viewer, self.overlay.hold_hidden, self.segment_what_i_see, self.slides.zoom_to
         )
         self._main: QWidget | None = None
+        napari_viewer.events.theme.connect(self._follow_theme)
+        self._follow_theme()
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.shut_down)
@@ -108,6 +110,7 @@ class ReviewDock(QWidget):
         if self._closed:
             return
         self._closed = True
+        self._viewer.events.theme.disconnect(self._follow_theme)
         self.keys.give_back()
         self.segmenting.close()
         # First the jobs, so that nothing writes into a case that is being closed.
@@ -121,6 +124,12 @@ class ReviewDock(QWidget):
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.disconnect(self.shut_down)
+
+    def _follow_theme(self, event: Any = None) -> None:
+        from napari.utils.theme import get_theme
+
+        background = get_theme(self._viewer.theme).background.as_rgb_tuple()[:3]
+        self.setStyleSheet(notes_stylesheet(sum(background) < 384))
 
     def event(self, event: Any) -> bool:
         # napari takes the widget out of its dock when that is closed.
@@ -154,7 +163,8 @@ class ReviewDock(QWidget):
         title.setStyleSheet("font-weight: bold; font-size: 14px;")
         notice = QLabel(RESEARCH_USE_ONLY)
         notice.setObjectName("notice")
-        notice.setStyleSheet("color: #e08a00; font-weight: bold;")
+        notice.setProperty("kind", "warning")
+        notice.setStyleSheet("font-weight: bold;")
         notice.setToolTip("Not a medical device; not for diagnosis")
         header = QHBoxLayout()
         header.setContentsMargins(6, 4, 6, 2)

@@ -15,7 +15,7 @@ from napari_hspnet._qt.slots import slot
 
 __all__ = ["Overview"]
 
-_HEIGHT = 150
+_HEIGHT = 124
 
 
 class Overview(QWidget):
@@ -27,7 +27,7 @@ class Overview(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("overview")
-        self.setMinimumHeight(90)
+        self.setMinimumHeight(80)
         self.setMaximumHeight(_HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)

@@ -16,10 +16,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["FoldingSection", "Note", "PrimaryButton", "button", "row", "swatch"]
+__all__ = ["FoldingSection", "Note", "PrimaryButton", "button", "notes_stylesheet", "row", "swatch"]
 
-ERROR = "#e5484d"
-WARNING = "#e08a00"
+_COLOURS = {
+    "dark": {"error": "#ff7a7d", "warning": "#f0a530"},
+    "light": {"error": "#b3161b", "warning": "#8a5200"},
+}
+
+
+def notes_stylesheet(dark: bool) -> str:
+    """Colours of notes that are legible on napari's dark or light themes."""
+    colours = _COLOURS["dark" if dark else "light"]
+    return "".join(
+        f'QLabel[kind="{kind}"] {{ color: {colour}; }}' for kind, colour in colours.items()
+    )
 
 
 class Note(QLabel):
@@ -33,16 +43,17 @@ class Note(QLabel):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._faint = faint
+        if faint:
+            self.setStyleSheet("font-size: 11px;")
         self.say(text)
 
     def say(self, text: str, kind: str = "") -> None:
         """Show a text; `kind` is "", "error" or "warning"."""
-        colour = {"error": ERROR, "warning": WARNING}.get(kind)
-        style = f"color: {colour};" if colour else ""
-        if self._faint and not colour:
-            style = "font-size: 11px;"
-        self.setStyleSheet(style)
+        if kind != self.property("kind"):
+            self.setProperty("kind", kind)
+            # Qt looks at a property in a style sheet only when it is polished anew.
+            self.style().unpolish(self)
+            self.style().polish(self)
         self.setText(text)
         self.setVisible(bool(text))
 
@@ -139,10 +150,10 @@ def swatch(rgb: tuple[int, int, int], width: int, filled: bool) -> QPixmap:
         painter.fillRect(1, 1, 24, 12, inside)
     pen = painter.pen()
     pen.setColor(colour)
-    pen.setWidth(width)
+    pen.setWidth(min(width, 3))
     pen.setJoinStyle(Qt.PenJoinStyle.MiterJoin)
     painter.setPen(pen)
-    inset = 1 + width // 2
+    inset = 1 + min(width, 3) // 2
     painter.drawRect(inset, inset, 25 - 2 * inset, 13 - 2 * inset)
     pen.setColor(QColor(20, 20, 30))
     pen.setWidth(1)

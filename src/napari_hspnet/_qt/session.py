@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from napari_hspnet.cases import Case, Composite, RunInfo, default_case_folder
 from napari_hspnet.classes import NOT_RUN, SKIPPED, UNREADABLE
@@ -194,10 +195,10 @@ def count_areas(composite: Composite) -> AreaTable:
 
 
 def describe_runs(runs: tuple[RunInfo, ...]) -> str:
-    """ "3 runs, latest: HSP-Net demo, 24 Nov 2026 10:31"."""
+    """ "3 runs, the last 24 Nov 2026 10:31 (demo)"."""
     if not runs:
         return ""
     latest = max(runs, key=lambda run: run.record.started)
-    when: Any = latest.record.started[:16].replace("T", " ")
+    when = datetime.fromisoformat(latest.record.started).astimezone()
     count = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
-    return f"{count}, latest: {latest.record.model_name}, {when} UTC"
+    return f"{count}, the last {when:%d %b %Y %H:%M} ({latest.record.model_name})"

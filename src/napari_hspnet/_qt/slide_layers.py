@@ -137,7 +137,7 @@ class SlideLayers:
                     scale=(1.0, 1.0),
                     units=MICROMETRES,
                     edge_color="#ffb000",
-                    face_color=[1.0, 0.69, 0.0, 0.08],
+                    face_color=[1.0, 0.69, 0.0, 0.02],
                     edge_width=self._line(),
                     metadata={KEY: {"kind": "regions", "of": self.session.slide.info.fingerprint}},
                 )

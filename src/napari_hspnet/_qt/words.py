@@ -58,13 +58,13 @@ def windows_text(count: int) -> str:
 
 
 def area(mm2: float) -> str:
-    """An area in mm² with as many digits as it deserves."""
+    """An area in mm², with as many digits as it deserves."""
     if mm2 == 0:
-        return "0"
-    if mm2 < 0.005:
-        return f"{mm2 * 1e6:,.0f} µm²"
+        return "0 mm²"
+    if mm2 < 0.0005:
+        return "under 0.001 mm²"
     if mm2 < 10:
-        return f"{mm2:.2f} mm²"
+        return f"{mm2:.3f} mm²" if mm2 < 0.0995 else f"{mm2:.2f} mm²"
     return f"{mm2:,.1f} mm²" if mm2 < 100 else f"{mm2:,.0f} mm²"
 
 
