@@ -20,13 +20,14 @@ import time
 from pathlib import Path
 
 from children import interleaved, machine, spread
+from napari_hspnet.jobs.threads import let_threads_sleep
 
 SECONDS = 20.0
 
 
 def _pan(viewer, begun: float, extent: tuple[float, float]) -> None:
     phase = (time.perf_counter() - begun) / 4.0
-    viewer.camera.center = (
+    viewer.scene.camera.center = (
         extent[0] * (0.5 + 0.2 * math.sin(phase * 2.1)),
         extent[1] * (0.5 + 0.2 * math.cos(phase)),
     )
@@ -86,7 +87,7 @@ def plugin(path: str) -> dict[str, float]:
     control = dock.control
     control.choose_demo_model()
     _settle(app, 4)
-    viewer.camera.zoom = 0.4
+    viewer.scene.camera.zoom = 0.4
     control.segment("slide")
     _settle(app, 4)
     assert control.running, "the run did not start"
@@ -159,7 +160,7 @@ def peer(path: str) -> dict[str, float]:
         thread = threading.Thread(target=load)
         thread.start()
         _settle(app, 6)
-        viewer.camera.zoom = 0.4
+        viewer.scene.camera.zoom = 0.4
         _settle(app, 4)
         extent = tuple(float(v) for v in viewer.layers[0].extent.world[1][:2])
         figures = _figures(_beat(app, viewer, extent))
@@ -177,6 +178,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         kind, path = options.child
+        let_threads_sleep()
         print(json.dumps({"plugin": plugin, "peer": peer}[kind](path)))
         return
     from phantoms import large_phantom

@@ -285,6 +285,8 @@ class SegmentControl(QObject):
                     region,
                     state.case,
                     plan=known,
+                    # Worth it where one waits for rows; a whole slide has enough of them.
+                    preview=region.kind != "slide",
                     device=device,
                     progress=progress,
                     cancel=job.cancel,

@@ -89,6 +89,7 @@ def segment_into_case(
     settings: Settings | None = None,
     device: str = "auto",
     plan: Plan | None = None,
+    preview: bool = False,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
     started: Callable[[RunWriter], None] | None = None,
@@ -103,6 +104,9 @@ def segment_into_case(
         Open for writing, of this slide, with the model's µm per pixel.
     plan : Plan, optional
         From `inference.prepare` for the same arguments, to save doing it again.
+    preview : bool
+        Whether to show rows before they are final, for someone who watches; the
+        run that is kept is the same.
     started : callable, optional
         Gets the run's writer before the first block, to show what lands in it.
 
@@ -136,7 +140,14 @@ def segment_into_case(
         if started is not None:
             started(writer)
         summary = run_plan(
-            slide, model, plan, writer, device=device, progress=progress, cancel=cancel
+            slide,
+            model,
+            plan,
+            writer,
+            device=device,
+            preview=preview,
+            progress=progress,
+            cancel=cancel,
         )
         run = writer.finish(time.monotonic() - begun)
     except BaseException:
