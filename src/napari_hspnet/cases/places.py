@@ -46,7 +46,7 @@ def default_case_folder(info: SlideInfo) -> Path:
 
 def network_filesystem(path: Path) -> str | None:
     """The type of the network file system that `path` lies on; None where local."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     place = path.resolve()
     if str(place).startswith("\\\\"):

@@ -138,7 +138,7 @@ class RunStore:
         CaseError
             If the chunk is damaged.
         """
-        from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+        from numcodecs.zstd import Zstd
 
         name, level, row, column = key
         path = self.folder / name / str(level) / "c" / str(row) / str(column)
