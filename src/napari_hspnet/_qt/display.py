@@ -20,6 +20,7 @@ from napari_hspnet._qt.style import (
     OverlayStyle,
     value_table,
 )
+from napari_hspnet.slides import LazyLabels
 
 __all__ = [
     "LabelLevel",
@@ -46,52 +47,7 @@ class LabelLevel(Protocol):
     def __getitem__(self, index: Any) -> Any: ...
 
 
-class _Derived:
-    """A read-only array-like of uint8 that is computed from a level of labels."""
-
-    dtype = np.dtype(np.uint8)
-    ndim = 2
-
-    def __init__(self, source: LabelLevel) -> None:
-        self._source = source
-        self.shape: tuple[int, int] = (int(source.shape[0]), int(source.shape[1]))
-
-    @property
-    def size(self) -> int:
-        """Number of pixels."""
-        return self.shape[0] * self.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it would take in memory."""
-        return self.size
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
-        if copy is False:
-            raise ValueError("the pixels are computed, so a copy is made")
-        return np.asarray(self[:, :], dtype=dtype)
-
-    def __getitem__(self, index: Any) -> Any:
-        picks = index if isinstance(index, tuple) else (index,)
-        picks = tuple(p for p in picks if p is not Ellipsis)
-        picks += (slice(None),) * (2 - len(picks))
-        (y0, y1, rows), (x0, x1, columns) = (
-            _span(pick, size) for pick, size in zip(picks, self.shape, strict=True)
-        )
-        if y1 <= y0 or x1 <= x0:
-            return np.zeros((max(0, y1 - y0), max(0, x1 - x0)), np.uint8)
-        return self._read(y0, x0, y1, x1)[rows, columns]
-
-    def _read(self, y0: int, x0: int, y1: int, x1: int) -> Array:
-        raise NotImplementedError
-
-
-class OverlayLevel(_Derived):
+class OverlayLevel(LazyLabels):
     """Outlines (and fills) of the classes: class value, + LINE, + HALO; 0 is empty.
 
     Parameters
@@ -103,34 +59,41 @@ class OverlayLevel(_Derived):
     """
 
     def __init__(self, source: LabelLevel, style: OverlayStyle) -> None:
-        super().__init__(source)
+        super().__init__(_shape(source))
+        self._source = source
         self._table = value_table(style)
         self._fill = style.fill
 
-    def _read(self, y0: int, x0: int, y1: int, x1: int) -> Array:
-        height, width = self.shape
+    def _read(self, y0: int, x0: int, height: int, width: int) -> Array:
+        y1, x1 = y0 + height, x0 + width
         top, left = max(0, y0 - REACH), max(0, x0 - REACH)
-        bottom, right = min(height, y1 + REACH), min(width, x1 + REACH)
+        bottom, right = min(self.shape[0], y1 + REACH), min(self.shape[1], x1 + REACH)
         values = np.asarray(self._source[top:bottom, left:right])
         drawn = outlined(self._table[values], self._fill)
         return drawn[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
-class VeilLevel(_Derived):
+class VeilLevel(LazyLabels):
     """A hatch where nothing was analysed: two alternating values a reason, else 0."""
 
     def __init__(self, source: LabelLevel) -> None:
-        super().__init__(source)
+        super().__init__(_shape(source))
+        self._source = source
         self._table = np.zeros(256, np.uint8)
         for value, drawn in VEIL_VALUES.items():
             self._table[value] = drawn
 
-    def _read(self, y0: int, x0: int, y1: int, x1: int) -> Array:
+    def _read(self, y0: int, x0: int, height: int, width: int) -> Array:
+        y1, x1 = y0 + height, x0 + width
         veil = self._table[np.asarray(self._source[y0:y1, x0:x1])]
         if veil.any():
             stripe = (np.arange(y0, y1)[:, None] + np.arange(x0, x1)) // _HATCH % 2
             veil += np.where(veil != 0, stripe, 0).astype(np.uint8)
         return veil
+
+
+def _shape(level: LabelLevel) -> tuple[int, int]:
+    return int(level.shape[0]), int(level.shape[1])
 
 
 def outlined(values: Array, fill: bool) -> Array:
@@ -201,19 +164,3 @@ def overlay_levels(levels: Sequence[LabelLevel], style: OverlayStyle) -> list[Ov
 def veil_levels(levels: Sequence[LabelLevel]) -> list[VeilLevel]:
     """The veil's pyramid."""
     return [VeilLevel(level) for level in levels]
-
-
-def _span(pick: Any, size: int) -> tuple[int, int, int | slice]:
-    """First and last pixel to read, and what to pick of them."""
-    if not isinstance(pick, slice):
-        at = int(pick.__index__())
-        if not -size <= at < size:
-            raise IndexError(f"{at} is out of bounds for {size} pixels")
-        return at % size, at % size + 1, 0
-    chosen = range(*pick.indices(size))
-    if not chosen:
-        return 0, 0, slice(None)
-    low, high = min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1])
-    if chosen.step < 0:
-        return low, high + 1, slice(None, None, chosen.step)
-    return low, high + 1, slice(None, None, chosen.step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from napari_hspnet.cases.store import CHUNK, FILL, Key
 from napari_hspnet.classes import NOT_RUN
 from napari_hspnet.errors import InputError
 from napari_hspnet.slides.grid import LabelGrid
+from napari_hspnet.slides.lazy import LazyLabels
 from napari_hspnet.slides.region import PixelBox
 
 __all__ = ["Areas", "Composite", "CompositeLevel", "Source"]
@@ -211,64 +212,13 @@ class Composite:
                 return
 
 
-class CompositeLevel:
-    """One level's class values as a read-only array-like of uint8.
-
-    Reads a box when it is indexed with integers and slices (any step); padded
-    with 255 so that shapes are exact powers of two apart.
-    """
-
-    dtype = np.dtype(np.uint8)
-    ndim = 2
+class CompositeLevel(LazyLabels):
+    """One level's class values, padded with 255 so that shapes are powers of two apart."""
 
     def __init__(self, composite: Composite, level: int) -> None:
+        super().__init__(padded_shape(composite.grid.shape, level))
         self._composite = composite
         self._level = level
-        self.shape = padded_shape(composite.grid.shape, level)
 
-    @property
-    def size(self) -> int:
-        """Number of pixels."""
-        return self.shape[0] * self.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it would take in memory."""
-        return self.size
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
-        if copy is False:
-            raise ValueError("the pixels are computed, so a copy is made")
-        return np.asarray(self[:, :], dtype=dtype)
-
-    def __getitem__(self, index: Any) -> Any:
-        picks = index if isinstance(index, tuple) else (index,)
-        if Ellipsis in picks:
-            at = picks.index(Ellipsis)
-            missing = 3 - len(picks)
-            picks = picks[:at] + (slice(None),) * missing + picks[at + 1 :]
-        picks += (slice(None),) * (2 - len(picks))
-        if len(picks) != 2:
-            raise IndexError(f"2 indices at most, not {len(picks)}")
-        spans = [_span(pick, size) for pick, size in zip(picks, self.shape, strict=True)]
-        (y, height, rows), (x, width, columns) = spans
-        return self._composite.read(y, x, height, width, self._level)[rows, columns]
-
-
-def _span(pick: Any, size: int) -> tuple[int, int, int | slice]:
-    """First pixel and how many to read, and what to pick of them."""
-    if not isinstance(pick, slice):
-        at = int(pick.__index__())
-        if not -size <= at < size:
-            raise IndexError(f"{at} is out of bounds for {size} pixels")
-        return at % size, 1, 0
-    chosen = range(*pick.indices(size))
-    if not chosen:
-        return 0, 0, slice(None)
-    low, high = min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1])
-    return low, high - low + 1, slice(None, None, chosen.step)
+    def _read(self, y: int, x: int, height: int, width: int) -> Array:
+        return self._composite.read(y, x, height, width, self._level)

@@ -1,6 +1,7 @@
 """Slides: opening, reading, the label grid and regions."""
 
 from napari_hspnet.slides.grid import LABEL_MPP, LabelBlock, LabelGrid
+from napari_hspnet.slides.lazy import LazyLabels
 from napari_hspnet.slides.pyramid import DisplayPyramid, display_pyramid
 from napari_hspnet.slides.region import PixelBox, Region
 from napari_hspnet.slides.resample import GRID_TILE, LEVEL_TOLERANCE
@@ -18,6 +19,7 @@ __all__ = [
     "DisplayPyramid",
     "LabelBlock",
     "LabelGrid",
+    "LazyLabels",
     "Level",
     "PixelBox",
     "Region",
