@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import threading
 import time
 from dataclasses import dataclass
@@ -77,6 +79,11 @@ class ModelControl(QObject):
         """Look for models and devices in a worker."""
 
         def work(job: Job) -> tuple[list[ModelEntry], _Devices]:
+            # What a run and its layers need is loaded now: an import holds up the
+            # window, and should not do so when the user presses Segment.
+            for name in ("napari_hspnet.jobs.segment", "pandas"):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name)
             from napari_hspnet.networks import known_models
 
             return list(known_models()), _devices()

@@ -10,7 +10,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_hspnet._qt.slots import slot
+from napari_hspnet._qt.slots import RECORDER
 from napari_hspnet.errors import CancelledError, HspnetError
 
 __all__ = ["Job", "Jobs"]
@@ -159,8 +159,12 @@ class Jobs(QObject):
         for thread in self._threads:
             thread.join(wait)
 
-    @slot
     def _deliver(self, message: _Message) -> None:
+        # Named after what is answered, so that a slow slot can be told apart.
+        with RECORDER.timing(f"answer: {message.channel.rstrip(' 0123456789')} {message.kind}"):
+            self._hand_over(message)
+
+    def _hand_over(self, message: _Message) -> None:
         state = self._channels[message.channel]
         if self._closed or message.generation != state.generation:
             return
