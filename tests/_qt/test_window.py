@@ -90,6 +90,29 @@ def test_the_sample_opens_by_its_button(viewer, add_dock, wait, qtbot, shared_da
     assert not dock.slide_view.sample_button.isVisible()
 
 
+def test_napari_opens_a_slide_by_its_name_alone(viewer, add_dock, shared_data):
+    dock = add_dock()
+    viewer.open(str(shared_data / "CMU-1-Small-Region.svs"))
+    assert dock.slides.active.session.slide.info.vendor == "aperio"
+
+
+def test_the_phantom_sample_is_made_once_and_opens(viewer, add_dock, wait, tmp_path, monkeypatch):
+    import napari_hspnet.phantom
+    from napari_hspnet._qt import hooks
+    from napari_hspnet.phantom import PhantomSpec
+
+    path = tmp_path / "cache" / "phantom.tiff"
+    monkeypatch.setattr(hooks, "phantom_path", lambda: path)
+    monkeypatch.setattr(napari_hspnet.phantom, "sample_spec", lambda: PhantomSpec(700, 900, 3))
+    dock = add_dock()
+    assert viewer.open_sample("napari-hspnet", "phantom") == []
+    wait(lambda: len(viewer.layers) == 1, 60)
+    assert dock.slides.active.session.slide.info.phantom
+    assert "synthetic slide" in dock.slide_view.details.text()
+    assert len(viewer.open_sample("napari-hspnet", "phantom")) == 1
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_the_demo_model_is_never_preselected(viewer, add_dock, wait, oracle_path):
     open_here(viewer, oracle_path)
     dock = add_dock()
