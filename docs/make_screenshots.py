@@ -44,7 +44,8 @@ def _make() -> int:
     dock.slides.fit()
     _wait(2.0)
     _save(window, "window-ready")
-    dock.control.segment("view")
+    _click(dock.segment_view.segment)
+    _wait(60, lambda: dock.control.running)
     _wait(
         120, lambda: dock.segment_view.bar.value() > 0.4 * max(1, dock.segment_view.bar.maximum())
     )
@@ -67,7 +68,10 @@ def _make() -> int:
     regions.add(corners, shape_type="rectangle", edge_width=4)
     regions.selected_data = set()
     _wait(60, lambda: "window" in dock.segment_view.estimate.text())
-    dock.control.segment("shapes")
+    _click(dock.segment_view.targets["shapes"])
+    _wait(60, lambda: dock.segment_view.segment.isEnabled())
+    _click(dock.segment_view.segment)
+    _wait(60, lambda: dock.control.running)
     _wait(600, lambda: not dock.control.running)
     dock.overlay_view.fill_toggled.emit(True)
     dock.overlay_view.palette_chosen.emit("ordinal")
@@ -88,6 +92,13 @@ def _wait(seconds: float, until=None) -> None:
             return
     if until is not None:
         raise SystemExit("The window did not come so far in time")
+
+
+def _click(widget) -> None:
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+
+    QTest.mouseClick(widget, Qt.MouseButton.LeftButton, pos=QPoint(8, widget.height() // 2))
 
 
 def _save(widget, name: str) -> None:

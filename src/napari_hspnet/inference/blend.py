@@ -29,7 +29,5 @@ def gaussian_weights(window: int, sigma: float) -> npt.NDArray[np.float32]:
     offset = np.arange(window, dtype=np.float64) - (window - 1) / 2
     axis = np.exp(-(offset**2) / (2 * sigma**2))
     smallest = float(np.finfo(np.float32).tiny)
-    weights: npt.NDArray[np.float32] = np.maximum(np.outer(axis, axis), smallest).astype(
-        np.float32
-    )
+    weights: npt.NDArray[np.float32] = np.maximum(np.outer(axis, axis), smallest).astype(np.float32)
     return weights
