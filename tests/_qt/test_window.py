@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, Qt, QTimer
 from window_tools import OTHER, SPEC, BrokenNet, SlowNet, agrees, marked_slide, model_of, phantom
 
 from napari_hspnet._qt import camera
@@ -91,8 +91,12 @@ def test_the_sample_opens_by_its_button(viewer, add_dock, wait, qtbot, shared_da
 
 
 def test_napari_opens_a_slide_by_its_name_alone(viewer, add_dock, shared_data):
+    from napari.settings import get_settings
+
+    # Its own reader takes the ending too: what its dialog remembers when asked.
+    get_settings().plugins.extension2reader = {"*.svs": "napari-hspnet"}
     dock = add_dock()
-    viewer.open(str(shared_data / "CMU-1-Small-Region.svs"))
+    viewer.open(str(shared_data / "CMU-1-Small-Region.svs"), plugin=None)
     assert dock.slides.active.session.slide.info.vendor == "aperio"
 
 
@@ -105,11 +109,16 @@ def test_the_phantom_sample_is_made_once_and_opens(viewer, add_dock, wait, tmp_p
     monkeypatch.setattr(hooks, "phantom_path", lambda: path)
     monkeypatch.setattr(napari_hspnet.phantom, "sample_spec", lambda: PhantomSpec(700, 900, 3))
     dock = add_dock()
-    assert viewer.open_sample("napari-hspnet", "phantom") == []
-    wait(lambda: len(viewer.layers) == 1, 60)
+    beats = []
+    beat = QTimer()
+    beat.timeout.connect(lambda: beats.append(1))
+    beat.start(10)
+    assert len(viewer.open_sample("napari-hspnet", "phantom")) == 1
+    assert len(beats) > 3, "the window stood still meanwhile"
     assert dock.slides.active.session.slide.info.phantom
     assert "synthetic slide" in dock.slide_view.details.text()
-    assert len(viewer.open_sample("napari-hspnet", "phantom")) == 1
+    viewer.open_sample("napari-hspnet", "phantom")
+    assert len(dock.slides.open) == 2
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -259,7 +268,9 @@ def test_closing_the_window_ends_the_run(make_napari_viewer, qtbot, wait, oracle
     wait(dock.segment_view.segment.isEnabled)
     dock.control.segment("slide")
     wait(lambda: dock.slides.active.session.live is not None)
+    session = dock.slides.active.session
     viewer.close()
+    wait(lambda: session.case is None)
     wait(lambda: not any(t.name.startswith("hspnet") for t in threading.enumerate()))
     with open_slide(oracle_path) as slide:
         folder = default_case_folder(slide.info)

@@ -214,5 +214,5 @@ def test_slots_are_recorded_when_asked(dock, qtbot, wait):
     finally:
         RECORDER.on = False
     names = {t.name for t in RECORDER.times}
-    assert any("answer: segment progress" in name for name in names)
+    assert any("answer: segment report" in name for name in names)
     RECORDER.clear()

@@ -101,12 +101,12 @@ class ExportControl(QObject):
             self._view.told.say("Stopped")
 
         self._view.told.say("")
-        self._view.bar.setValue(0)
+        self._view.bar.show_part(0, 100)
         self._view.show_running(True)
         self._jobs.start(
             "export",
             work,
-            report=lambda part: self._view.bar.setValue(int(part * 100)),
+            report=lambda part: self._view.bar.show_part(int(part * 100), 100),
             done=done,
             error=failed,
             cancelled=cancelled,

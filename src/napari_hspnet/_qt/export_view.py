@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_hspnet._qt.parts import Note, PrimaryButton, button, row
+from napari_hspnet._qt.progress_strip import ProgressStrip
 
 __all__ = ["FORMATS", "ExportView"]
 
@@ -36,10 +37,7 @@ class ExportView(QWidget):
         self.overwrite.setToolTip("Otherwise an existing file is an error")
         self.export = button("Export…", "", "export", PrimaryButton)
         self.cancel = button("Cancel", "Stop; no file is left of it", "export_cancel")
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 100)
-        self.bar.setTextVisible(False)
-        self.bar.setMaximumHeight(10)
+        self.bar = ProgressStrip()
         self.told = Note(name="export_told")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 4)

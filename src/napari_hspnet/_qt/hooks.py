@@ -71,19 +71,10 @@ def phantom_path() -> Path:
 
 
 def open_phantom_sample() -> list[LayerData]:
-    """A synthetic cervical slide.
-
-    The first time it is made in a worker and appears when it is ready; nothing
-    is returned then.
-    """
+    """A synthetic cervical slide, made in the user's cache the first time."""
     path = phantom_path()
-    if path.is_file():
-        return read_slides(str(path))
-    from napari import current_viewer
+    if not path.is_file():
+        from napari_hspnet._qt.sample_maker import make_phantom_meanwhile
 
-    from napari_hspnet._qt.sample_maker import make_phantom_for
-
-    viewer = current_viewer()
-    if viewer is not None:
-        make_phantom_for(viewer, path)
-    return []
+        make_phantom_meanwhile(path)
+    return read_slides(str(path))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
 from napari_hspnet._qt.parts import Note, row
+from napari_hspnet._qt.progress_strip import ProgressStrip
 from napari_hspnet._qt.slots import slot
 
 __all__ = ["ModelView"]
@@ -36,10 +37,7 @@ class ModelView(QWidget):
         self.choice.setMinimumContentsLength(12)
         self.hint = Note(name="model_hint", faint=True)
         self.card = Note(name="model_card", faint=True)
-        self.busy = QProgressBar()
-        self.busy.setRange(0, 0)
-        self.busy.setMaximumHeight(6)
-        self.busy.setTextVisible(False)
+        self.busy = ProgressStrip(6)
         self.busy.hide()
         self.device = QComboBox()
         self.device.setObjectName("device_choice")

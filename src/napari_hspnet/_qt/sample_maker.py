@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from qtpy.QtCore import QEventLoop
 from qtpy.QtWidgets import QApplication
 
-from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.work import Job, Jobs
+from napari_hspnet.errors import CancelledError
 
-__all__ = ["make_phantom", "make_phantom_for"]
+__all__ = ["make_phantom", "make_phantom_meanwhile"]
 
 
 def make_phantom(path: Path, job: Job) -> Path:
@@ -48,36 +48,49 @@ def make_phantom(path: Path, job: Job) -> Path:
     return path
 
 
-def make_phantom_for(viewer: Any, path: Path) -> Jobs:
-    """Make the sample for a viewer, then open it there."""
-    from napari import current_viewer
+def make_phantom_meanwhile(path: Path) -> None:
+    """Make the sample in a worker; the window goes on living until it is there.
+
+    napari wants a sample's layers when the function returns, so this waits, in an
+    event loop of its own.
+
+    Raises
+    ------
+    CancelledError
+        If napari was closed meanwhile.
+    OutputError
+        The user's cache cannot be written.
+    """
     from napari.utils import progress
 
     application = QApplication.instance()
-    jobs = Jobs(application)
-    application.aboutToQuit.connect(jobs.close)
+    if application is None:
+        make_phantom(path, Job(lambda kind, value: None))
+        return
+    loop = QEventLoop()
+    jobs = Jobs()
+    failures: list[Exception] = []
     bar = progress(total=100, desc="Making the phantom slide")
 
-    def report(value: tuple[float, str]) -> None:
-        bar.update(int(value[0] * 100) - bar.n)
-
-    def done(made: Path) -> None:
-        bar.close()
-        if current_viewer() is None:
-            return  # the window was closed meanwhile
-        viewer.open(str(made), plugin="napari-hspnet")
-
     def failed(error: Exception) -> None:
-        bar.close()
-        notify(error)
+        failures.append(error)
+        loop.quit()
 
-    viewer.status = "Making the phantom slide (once; about half a minute)"
     jobs.start(
         "phantom",
         lambda job: make_phantom(path, job),
-        done=done,
+        done=lambda made: loop.quit(),
         error=failed,
-        report=report,
-        cancelled=bar.close,
+        report=lambda told: bar.update(int(told[0] * 100) - bar.n),
+        cancelled=loop.quit,
     )
-    return jobs
+    application.lastWindowClosed.connect(loop.quit)
+    loop.exec_()
+    application.lastWindowClosed.disconnect(loop.quit)
+    unfinished = jobs.busy("phantom")
+    jobs.close()
+    bar.close()
+    if failures:
+        raise failures[0]
+    if unfinished:
+        raise CancelledError

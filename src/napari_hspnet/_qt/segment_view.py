@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QButtonGroup, QProgressBar, QRadioButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QButtonGroup, QRadioButton, QVBoxLayout, QWidget
 
 from napari_hspnet._qt.parts import Note, PrimaryButton, button, row
+from napari_hspnet._qt.progress_strip import ProgressStrip
 from napari_hspnet._qt.slots import slot
 
 __all__ = ["TARGETS", "SegmentView"]
@@ -47,10 +48,8 @@ class SegmentView(QWidget):
         self.estimate = Note(name="estimate")
         self.segment = button("Segment", "", "segment", PrimaryButton)
         self.cancel = button("Cancel", "Stop within a second; nothing of the run stays", "cancel")
-        self.bar = QProgressBar()
+        self.bar = ProgressStrip()
         self.bar.setObjectName("progress")
-        self.bar.setTextVisible(False)
-        self.bar.setMaximumHeight(10)
         self.stage = Note(name="stage")
         self.error = Note(name="segment_error")
         layout = QVBoxLayout(self)
@@ -102,7 +101,7 @@ class SegmentView(QWidget):
         self.segment.hide()
         self.estimate.hide()
         self.error.say("")
-        self.bar.setRange(0, 0)
+        self.bar.show_part(0, 0)
         self.bar.show()
         self.cancel.setEnabled(True)
         self.cancel.show()
@@ -110,6 +109,5 @@ class SegmentView(QWidget):
     @slot
     def show_progress(self, text: str, done: int, total: int) -> None:
         """How far the job is."""
-        self.bar.setRange(0, total)
-        self.bar.setValue(done)
+        self.bar.show_part(done, total)
         self.stage.say(text)
