@@ -23,7 +23,6 @@ __all__ = [
     "DEMO_BANNER",
     "LabelClass",
     "Palette",
-    "bethesda_name",
 ]
 
 BACKGROUND, NORMAL, CIN1, CIN2, CIN3 = 0, 1, 2, 3, 4
@@ -89,14 +88,3 @@ ORDINAL = Palette(
     ),
 )
 PALETTES = MappingProxyType({p.key: p for p in (PAPER, ORDINAL)})
-
-
-def bethesda_name(value: int) -> str:
-    """The two-tier (LAST) name of a class value, e.g. 3 -> "HSIL".
-
-    Raises
-    ------
-    KeyError
-        If `value` is none of the four.
-    """
-    return CLASS_BY_VALUE[value].two_tier
