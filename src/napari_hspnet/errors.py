@@ -23,6 +23,7 @@ __all__ = [
     "OutOfMemoryError",
     "OutputError",
     "RegionError",
+    "RegionLockedError",
     "ResolutionError",
     "SlideError",
     "SlideReadError",
@@ -121,6 +122,10 @@ class CaseInUseError(CaseError):
 
 class CaseMismatchError(CaseError):
     """The case belongs to another slide."""
+
+
+class RegionLockedError(CaseError):
+    """What would change lies in a region that is signed off."""
 
 
 class OutputError(HspnetError):

@@ -1,21 +1,54 @@
-"""The case folder: runs, their records, and the composite that is shown."""
+"""The case folder: runs, corrections, journal, review, and what is shown of them."""
 
 from napari_hspnet.cases.case import Case
 from napari_hspnet.cases.composite import Areas, Composite, CompositeLevel
+from napari_hspnet.cases.corrections import UNTOUCHED
+from napari_hspnet.cases.editing import Editing, EditResult, Patch, accepted, filled
+from napari_hspnet.cases.journal import Entry, Journal
 from napari_hspnet.cases.places import SUFFIX, default_case_folder
 from napari_hspnet.cases.record import FINISHED, WRITING, RunInfo, RunRecord
+from napari_hspnet.cases.review import (
+    IN_PROGRESS,
+    REVIEWED,
+    SIGNED_OFF,
+    STATES,
+    TAGS,
+    TO_DO,
+    Comment,
+    Review,
+    ReviewRegion,
+)
+from napari_hspnet.cases.selection import Selection
 from napari_hspnet.cases.writer import RunWriter
 
 __all__ = [
     "FINISHED",
+    "IN_PROGRESS",
+    "REVIEWED",
+    "SIGNED_OFF",
+    "STATES",
     "SUFFIX",
+    "TAGS",
+    "TO_DO",
+    "UNTOUCHED",
     "WRITING",
     "Areas",
     "Case",
+    "Comment",
     "Composite",
     "CompositeLevel",
+    "EditResult",
+    "Editing",
+    "Entry",
+    "Journal",
+    "Patch",
+    "Review",
+    "ReviewRegion",
     "RunInfo",
     "RunRecord",
     "RunWriter",
+    "Selection",
+    "accepted",
     "default_case_folder",
+    "filled",
 ]

@@ -7,19 +7,24 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from napari_hspnet.cases.cache import ChunkCache
-from napari_hspnet.cases.composite import Composite, Source
+from napari_hspnet.cases.composite import Composite, CorrectionSource, Source
+from napari_hspnet.cases.corrections import Corrections, PastCorrections
 from napari_hspnet.cases.database import CaseDatabase
+from napari_hspnet.cases.editing import Editing
 from napari_hspnet.cases.failures import case_failures
+from napari_hspnet.cases.journal import BEGIN, RUNS, SLIDE, Journal, moment
 from napari_hspnet.cases.lock import CaseLock
 from napari_hspnet.cases.places import default_case_folder, refuse_network
 from napari_hspnet.cases.record import FINISHED, RunInfo, RunRecord
-from napari_hspnet.cases.store import Array, Key, RunStore
+from napari_hspnet.cases.review import Review
+from napari_hspnet.cases.store import Array, CorrectionStore, Key, RunStore
 from napari_hspnet.cases.writer import RunWriter
 from napari_hspnet.errors import CaseError
 from napari_hspnet.slides.grid import LabelGrid
@@ -27,32 +32,66 @@ from napari_hspnet.slides.types import SlideInfo
 
 __all__ = ["Case"]
 
+Clock = Callable[[], str]
+
 _DATABASE, _LOCK, _RUNS = "case.sqlite", "case.lock", "runs"
+_CORRECTION = "correction.zarr"
 
 
 class Case:
     """An open case folder; close it, or use it in a ``with`` statement.
 
-    ``case.sqlite`` says which slide it is and which runs there are; ``runs/<id>/``
-    holds each run's maps. A run's folder is complete before the database calls it
-    finished, and what a crash left unfinished is removed at the next opening.
-    Made by `open_or_create`.
+    ``case.sqlite`` says which slide it is, which runs there are and, entry by
+    entry, what was done; ``runs/<id>/`` holds each run's maps, ``correction.zarr``
+    what readers said. A run's folder is complete before the database calls it
+    finished; a correction is in the journal before it is in ``correction.zarr``.
+    What a crash left undone is removed, or done, at the next opening. Made by
+    `open_or_create` or `open`.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies.
+    grid : LabelGrid
+        Its label grid.
+    journal : Journal
+        What was done.
+    corrections : Corrections
+        What readers said, as pixels.
+    review : Review
+        The review regions.
+    editing : Editing
+        Corrects, undoes and redoes.
     """
 
     def __init__(
-        self, folder: Path, grid: LabelGrid, database: CaseDatabase, lock: CaseLock | None
+        self, folder: Path, database: CaseDatabase, lock: CaseLock | None, clock: Clock
     ) -> None:
         self.folder = folder
-        self.grid = grid
+        self.grid = database.grid
         self._database = database
         self._lock = lock
         self._cache = ChunkCache()
         self._writers: set[RunWriter] = set()
         self._guard = threading.Lock()
+        self._closed = False
+        self.journal = Journal(database, clock)
+        if lock is not None:
+            self._clean()
+            self._begin_journal()
+        self.review = Review(database, self.journal)
+        self._store = CorrectionStore(folder / _CORRECTION, self.grid)
+        self.corrections = Corrections(self._store, self.journal, self._cache, lock is None)
+        self.editing = Editing(self.journal, self.corrections, self.review, self.composite)
 
     @classmethod
     def open_or_create(
-        cls, folder: Path, info: SlideInfo, grid: LabelGrid, read_only: bool = False
+        cls,
+        folder: Path,
+        info: SlideInfo,
+        grid: LabelGrid,
+        read_only: bool = False,
+        clock: Clock = moment,
     ) -> Case:
         """Open a case, or begin one where there is none.
 
@@ -65,7 +104,10 @@ class Case:
         grid : LabelGrid
             Its label grid.
         read_only : bool
-            Look only: needs no lock, and works beside another writer.
+            Look only: needs no lock, and works beside another writer; shows the
+            case as it is now.
+        clock : callable () -> str
+            The time for the journal, as `journal.moment` gives it.
 
         Raises
         ------
@@ -80,24 +122,60 @@ class Case:
         """
         folder = Path(folder).absolute()
         if read_only:
-            return cls(folder, grid, _existing(folder, info, grid), None)
+            return cls._opened(folder, read_only, clock, info, grid)
         refuse_network(folder, info)
         _refuse_foreign(folder, info)
         with case_failures(folder):
             (folder / _RUNS).mkdir(parents=True, exist_ok=True)
-            lock = CaseLock(folder / _LOCK)
+        return cls._opened(folder, read_only, clock, info, grid)
+
+    @classmethod
+    def open(cls, folder: Path, read_only: bool = True, clock: Clock = moment) -> Case:
+        """Open a case that is there, for the slide that it says it belongs to.
+
+        Raises
+        ------
+        CaseInUseError
+            Another process holds it; the message says who.
+        CaseError
+            Damaged, of a newer format, no case, or on a network share.
+        OutputError
+            Disk full, or writing not permitted.
+        """
+        folder = Path(folder).absolute()
+        if not (folder / _DATABASE).is_file():
+            raise CaseError(
+                "There is no case in this folder", advice="Choose a case folder", path=folder
+            )
+        if not read_only:
+            refuse_network(folder)
+        return cls._opened(folder, read_only, clock, None, None)
+
+    @classmethod
+    def _opened(
+        cls,
+        folder: Path,
+        read_only: bool,
+        clock: Clock,
+        info: SlideInfo | None,
+        grid: LabelGrid | None,
+    ) -> Case:
+        if read_only and not (folder / _DATABASE).is_file():
+            raise CaseError(
+                "There is no case in this folder", advice="Choose a case folder", path=folder
+            )
+        lock = None if read_only else CaseLock(folder / _LOCK)
         try:
-            database = CaseDatabase(folder / _DATABASE, info, grid, read_only=False)
+            database = CaseDatabase(folder / _DATABASE, read_only, info, grid)
             try:
-                case = cls(folder, grid, database, lock)
-                case._clean()
+                return cls(folder, database, lock, clock)
             except BaseException:
                 database.close()
                 raise
         except BaseException:
-            lock.release()
+            if lock is not None:
+                lock.release()
             raise
-        return case
 
     @property
     def read_only(self) -> bool:
@@ -122,7 +200,7 @@ class Case:
         CaseError
             If one is not a finished run of this case, or the case is read-only.
         """
-        self._require_writable()
+        self._database.require_writable()
         chosen = tuple(run_ids)
         finished = {run.id for run in self.runs if run.state == FINISHED}
         for run_id in chosen:
@@ -132,7 +210,9 @@ class Case:
                     advice="Choose one of its runs",
                     path=self.folder,
                 )
-        self._database.set_active(chosen)
+        with self._database.transaction():
+            self._database.set_active(chosen)
+            self._enter_runs()
 
     def start_run(self, record: RunRecord) -> RunWriter:
         """Begin a run; what it writes counts once it is finished.
@@ -144,7 +224,7 @@ class Case:
         OutputError
             Disk full, or writing not permitted.
         """
-        self._require_writable()
+        self._database.require_writable()
         moment = re.sub(r"\D", "", record.started)[:14]
         run_id = f"{moment}-{secrets.token_hex(3)}"
         store = RunStore(self.folder / _RUNS / run_id, self.grid)
@@ -178,17 +258,72 @@ class Case:
         shown = self.active if only is None else tuple(only)
         sources = [self._source(runs[run_id]) for run_id in reversed(shown)]
         if live is not None and all(source.info().id != live.info.id for source in sources):
-            sources.insert(0, Source(lambda: live.info, live.chunk, lambda: live.pixels))
-        return Composite(self.grid, sources)
+            sources.insert(0, Source(lambda: live.info, live.chunk, lambda: live.pixels, True))
+        # What was asked for run by run is what those runs said.
+        return Composite(self.grid, sources, self.corrections if only is None else None)
+
+    def at(self, seq: int) -> Composite:
+        """The composite as it was after an entry, corrections from the journal alone.
+
+        Raises
+        ------
+        CaseError
+            If the journal is damaged.
+        """
+        active: list[str] = []
+        for entry in self.journal.entries(until=seq):
+            if entry.kind == RUNS:
+                active = [run["id"] for run in entry.body["active"]]
+        runs = {run.id: run for run in self.runs}
+        past: CorrectionSource = PastCorrections(self.journal, self._store, seq)
+        sources = [self._source(runs[i]) for i in reversed(active) if i in runs]
+        return Composite(self.grid, sources, past)
+
+    @property
+    def slide(self) -> tuple[str, str]:
+        """Fingerprint and file name of the slide that it belongs to."""
+        return self._database.slide()
+
+    def attach(self, info: SlideInfo, reader: str) -> None:
+        """Let the case belong to another file of the same picture.
+
+        Raises
+        ------
+        CaseMismatchError
+            If size or µm per pixel differ.
+        CaseError
+            If the case is read-only.
+        """
+        self._database.require_writable()
+        fingerprint, name = self.slide
+        with self._database.transaction():
+            self._database.set_slide(info)
+            self.journal.append(
+                SLIDE,
+                reader,
+                {
+                    "from": {"fingerprint": fingerprint, "name": name},
+                    "to": {"fingerprint": info.fingerprint, "name": info.name},
+                },
+            )
 
     def close(self) -> None:
-        """Discard what is being written, close the database, release the lock."""
+        """Discard what is being written, put all on the disk, release the lock.
+
+        A second call does nothing.
+        """
         with self._guard:
             writers = tuple(self._writers)
+            closed, self._closed = self._closed, True
+        if closed:
+            return
         try:
             for writer in writers:
                 writer.discard()
-            self._database.close()
+            try:
+                self.corrections.sync()
+            finally:
+                self._database.close()
         finally:
             if self._lock is not None:
                 self._lock.release()
@@ -216,9 +351,39 @@ class Case:
         return chunk
 
     def _finish(self, run_id: str, seconds: float, pixels: Mapping[int, int]) -> RunInfo:
-        info = self._database.finish_run(run_id, seconds, pixels)
+        with self._database.transaction():
+            self._database.finish_run(run_id, seconds, pixels)
+            self._enter_runs()
         self._drop_writer(run_id)
-        return info
+        return next(run for run in self.runs if run.id == run_id)
+
+    def _enter_runs(self) -> None:
+        """Journal which runs are active, the topmost last, and where."""
+        runs = {run.id: run for run in self.runs}
+        active = [
+            {
+                "id": run_id,
+                "model": runs[run_id].record.model_name,
+                "sha256": runs[run_id].record.model_sha256,
+                "region": runs[run_id].record.region,
+            }
+            for run_id in self.active
+        ]
+        self.journal.append(RUNS, "", {"active": active})
+
+    def _begin_journal(self) -> None:
+        if self.journal.last:
+            return
+        fingerprint, name = self.slide
+        migrated = self._database.migrated_from
+        said: dict[str, Any] = {"fingerprint": fingerprint, "name": name}
+        said |= {"grid": [*self.grid.shape, self.grid.mpp]}
+        with self._database.transaction():
+            self.journal.append(
+                BEGIN, "", said if migrated is None else {**said, "migrated_from": migrated}
+            )
+            if self.active:
+                self._enter_runs()
 
     def _forget(self, run_id: str) -> None:
         self._drop_writer(run_id)
@@ -240,23 +405,6 @@ class Case:
             for orphan in (self.folder / _RUNS).iterdir():
                 if orphan.name not in known:
                     shutil.rmtree(orphan, ignore_errors=True)
-
-    def _require_writable(self) -> None:
-        if self._lock is None:
-            raise CaseError(
-                "The case is open read-only",
-                advice="Open it for writing, or choose another case folder",
-                path=self.folder,
-            )
-
-
-def _existing(folder: Path, info: SlideInfo, grid: LabelGrid) -> CaseDatabase:
-    path = folder / _DATABASE
-    if not path.is_file():
-        raise CaseError(
-            "There is no case in this folder", advice="Choose a case folder", path=folder
-        )
-    return CaseDatabase(path, info, grid, read_only=True)
 
 
 def _refuse_foreign(folder: Path, info: SlideInfo) -> None:

@@ -1,10 +1,11 @@
-"""What is shown and exported: for every pixel, the topmost active run that covers it."""
+"""What is shown and exported: the correction where there is one, else the topmost run."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,21 @@ from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.lazy import LazyLabels
 from napari_hspnet.slides.region import PixelBox
 
-__all__ = ["Areas", "Composite", "CompositeLevel", "Source"]
+__all__ = ["Areas", "Composite", "CompositeLevel", "CorrectionSource", "Source"]
 
 Array = npt.NDArray[np.uint8]
-What = Literal["classes", "score", "high"]
+What = Literal["classes", "prediction", "correction", "score", "high"]
 
-_MAP = {"classes": "class", "score": "score", "high": "high"}
+_MAP = {
+    "classes": "class",
+    "prediction": "class",
+    "correction": "class",
+    "score": "score",
+    "high": "high",
+}
+Changes = dict[tuple[int, int], int]
+"""Label pixels by (prediction, correction)."""
+
 _EXACT_PIXELS = 2 << 20
 """Counted exactly up to here; beyond, on a coarser level."""
 
@@ -40,11 +50,28 @@ class Source:
         A chunk, None where it is empty.
     pixels : callable () -> Mapping of int to int
         Label pixels per class value, 255 left out.
+    live : bool
+        Whether it is being written.
     """
 
     info: Callable[[], RunInfo]
     chunk: Callable[[Key], Array | None]
     pixels: Callable[[], Mapping[int, int]]
+    live: bool = False
+
+
+class CorrectionSource(Protocol):
+    """Corrections as the composite sees them."""
+
+    @property
+    def chunks(self) -> tuple[tuple[int, int], ...]:
+        """(row, column) of the chunks of level 0 that hold some."""
+
+    def chunk(self, key: Key) -> Array | None:
+        """A chunk, None where nothing was said."""
+
+    def version(self, row: int, col: int) -> int:
+        """Grows with every change of a chunk of level 0."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +94,8 @@ class Areas:
 class Composite:
     """A snapshot of which runs are on top of which; pixels are read when asked for.
 
-    With a live run among them, what it has written shows at the next read.
+    What readers correct, and what a live run among them has written, shows at the
+    next read.
 
     Parameters
     ----------
@@ -75,11 +103,20 @@ class Composite:
         The case's label grid.
     sources : sequence of Source
         The topmost first.
+    correction : CorrectionSource, optional
+        On top of all of them.
     """
 
-    def __init__(self, grid: LabelGrid, sources: Sequence[Source]) -> None:
+    def __init__(
+        self,
+        grid: LabelGrid,
+        sources: Sequence[Source],
+        correction: CorrectionSource | None = None,
+    ) -> None:
         self.grid = grid
         self._sources = tuple(sources)
+        self._correction = correction
+        self._counted: dict[tuple[int, int], tuple[int, Changes]] = {}
         self._levels = tuple(CompositeLevel(self, k) for k in range(level_count(grid.shape)))
 
     @property
@@ -98,9 +135,10 @@ class Composite:
             In that level's pixels; may reach beyond the grid.
         level : int
             0 is the label grid, each next one half of it, sampled at pixel centres.
-        what : {"classes", "score", "high"}
-            Class values, the highest softmax value, or p(CIN2) + p(CIN3), both
-            times 255; score and high are those of the run that gave the class.
+        what : {"classes", "prediction", "correction", "score", "high"}
+            Class values as shown, as the runs alone or as the readers alone gave
+            them; the highest softmax value, or p(CIN2) + p(CIN3), both times 255,
+            of the topmost run, whatever was corrected.
 
         Returns
         -------
@@ -111,20 +149,38 @@ class Composite:
             raise InputError(f"There is no map {what!r}", advice=f"Choose one of {', '.join(_MAP)}")
         out = np.full((height, width), FILL[_MAP[what]], np.uint8)
         for place, row, column, inside in self._pieces(y, x, height, width, level):
-            if what == "classes":
-                self._classes(out[place], level, row, column, inside)
+            if _MAP[what] == "class":
+                layers = self._layers(what)
+                _stacked(layers, out[place], ("class", level, row, column), inside)
             else:
                 self._values(out[place], _MAP[what], level, row, column, inside)
         return out
 
     def run_at(self, y: int, x: int) -> RunInfo | None:
-        """The run that says label pixel (y, x); None where none does."""
+        """The run that predicts label pixel (y, x); None where none does."""
         for _, row, column, inside in self._pieces(y, x, 1, 1, 0):
             for source in self._sources:
                 chunk = source.chunk(("class", 0, row, column))
                 if chunk is not None and chunk[inside][0, 0] != NOT_RUN:
                     return source.info()
         return None
+
+    def owners(self, y: int, x: int, mask: npt.NDArray[np.bool_]) -> set[str]:
+        """Ids of the runs that predict the marked pixels of a box at (y, x)."""
+        found: set[str] = set()
+        for place, row, column, inside in self._pieces(y, x, mask.shape[0], mask.shape[1], 0):
+            wanted = mask[place].copy()
+            for source in self._sources:
+                if not wanted.any():
+                    break
+                chunk = source.chunk(("class", 0, row, column))
+                if chunk is None:
+                    continue
+                own = wanted & (chunk[inside] != NOT_RUN)
+                if own.any():
+                    found.add(source.info().id)
+                    wanted &= ~own
+        return found
 
     @property
     def runs(self) -> tuple[RunInfo, ...]:
@@ -134,26 +190,72 @@ class Composite:
     def areas(self, box: PixelBox | None = None) -> Areas:
         """mm² per class value, of the slide or of a box of label pixels.
 
-        Exact for one run on the whole slide (kept while it is written) and for
-        boxes up to 2 Mpx; counted on a coarser level otherwise.
+        Exact for one run on the whole slide (kept while it is written), with all
+        that was corrected, and for boxes up to 2 Mpx; counted on a coarser level
+        otherwise.
         """
         square = (self.grid.mpp / 1000) ** 2
         whole = PixelBox(0, 0, *self.grid.shape)
         box = whole if box is None else box.intersect(whole)
-        total = box.height * box.width
-        if box == whole and len(self._sources) <= 1:
+        if box != whole:
+            return self._counted_areas(box, "classes")
+        if len(self._sources) <= 1:
             pixels = dict(self._sources[0].pixels()) if self._sources else {}
-            pixels[NOT_RUN] = total - sum(pixels.values())
-            return Areas({v: n * square for v, n in sorted(pixels.items()) if n}, True)
-        level, last = 0, len(self._levels) - 1
+            pixels[NOT_RUN] = box.height * box.width - sum(pixels.values())
+            found, exact = {v: n * square for v, n in pixels.items()}, True
+        else:
+            counted = self._counted_areas(box, "prediction")
+            found, exact = dict(counted.mm2), counted.exact
+        for (predicted, said), count in self.changes().items():
+            found[predicted] = found.get(predicted, 0.0) - count * square
+            found[said] = found.get(said, 0.0) + count * square
+        least = square / 2
+        return Areas({v: mm2 for v, mm2 in sorted(found.items()) if mm2 > least}, exact)
+
+    def changes(self) -> Changes:
+        """Label pixels by (prediction, correction), wherever a reader said something."""
+        total: Counter[tuple[int, int]] = Counter()
+        for place in () if self._correction is None else self._correction.chunks:
+            total.update(self._changes_in(place))
+        return dict(total)
+
+    def _changes_in(self, place: tuple[int, int]) -> Changes:
+        assert self._correction is not None
+        version = self._correction.version(*place)
+        known = self._counted.get(place)
+        if known is not None and known[0] == version:
+            return known[1]
+        said = self._correction.chunk(("class", 0, *place))
+        if said is None:
+            return {}
+        height, width = said.shape
+        y, x = place[0] * CHUNK, place[1] * CHUNK
+        predicted = self.read(y, x, height, width, what="prediction")
+        there = said != NOT_RUN
+        pairs = np.bincount(predicted[there].astype(np.intp) * 256 + said[there])
+        found = {(int(n) // 256, int(n) % 256): int(pairs[n]) for n in np.flatnonzero(pairs)}
+        if not any(source.live for source in self._sources):
+            self._counted[place] = version, found
+        return found
+
+    def _counted_areas(self, box: PixelBox, what: What) -> Areas:
+        level, last, total = 0, len(self._levels) - 1, box.height * box.width
         while level < last and (box.height >> level) * (box.width >> level) > _EXACT_PIXELS:
             level += 1
         step = 1 << level
         y, x = box.y0 // step, box.x0 // step
-        values = self.read(y, x, -(-box.y1 // step) - y, -(-box.x1 // step) - x, level)
+        values = self.read(y, x, -(-box.y1 // step) - y, -(-box.x1 // step) - x, level, what)
         counts = np.bincount(values.ravel(), minlength=256)
-        scale = square * (1.0 if level == 0 else total / max(1, values.size))
+        scale = (self.grid.mpp / 1000) ** 2
+        scale *= 1.0 if level == 0 else total / max(1, values.size)
         return Areas({int(v): float(counts[v]) * scale for v in np.flatnonzero(counts)}, level == 0)
+
+    def _layers(self, what: What) -> list[Callable[[Key], Array | None]]:
+        """Whose class values count, the topmost first."""
+        layers = [] if what == "correction" else [source.chunk for source in self._sources]
+        if what != "prediction" and self._correction is not None:
+            layers.insert(0, self._correction.chunk)
+        return layers
 
     def _pieces(
         self, y: int, x: int, height: int, width: int, level: int
@@ -178,23 +280,6 @@ class Composite:
                     ),
                 )
 
-    def _classes(
-        self, out: Array, level: int, row: int, column: int, inside: tuple[slice, slice]
-    ) -> None:
-        touched = False
-        for source in self._sources:
-            chunk = source.chunk(("class", level, row, column))
-            if chunk is None:
-                continue
-            if touched:
-                open_pixels = out == NOT_RUN
-                if not open_pixels.any():
-                    return
-                np.copyto(out, chunk[inside], where=open_pixels)
-            else:
-                out[...] = chunk[inside]
-                touched = True
-
     def _values(
         self, out: Array, name: str, level: int, row: int, column: int, inside: tuple[slice, slice]
     ) -> None:
@@ -210,6 +295,28 @@ class Composite:
             open_pixels &= ~own
             if not open_pixels.any():
                 return
+
+
+def _stacked(
+    layers: Sequence[Callable[[Key], Array | None]],
+    out: Array,
+    key: Key,
+    inside: tuple[slice, slice],
+) -> None:
+    """Fill `out` with the first value of the layers that is not 255."""
+    touched = False
+    for layer in layers:
+        chunk = layer(key)
+        if chunk is None:
+            continue
+        if not touched:
+            out[...] = chunk[inside]
+            touched = True
+            continue
+        open_pixels = out == NOT_RUN
+        if not open_pixels.any():
+            return
+        np.copyto(out, chunk[inside], where=open_pixels)
 
 
 class CompositeLevel(LazyLabels):

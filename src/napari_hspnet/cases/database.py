@@ -5,45 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from napari_hspnet.cases import schema
 from napari_hspnet.cases.failures import case_failures
 from napari_hspnet.cases.record import FINISHED, WRITING, RunInfo, RunRecord
+from napari_hspnet.cases.schema import APPLICATION_ID, FORMAT_VERSION
 from napari_hspnet.errors import CaseError, CaseMismatchError
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.types import SlideInfo
 
-__all__ = ["FORMAT_VERSION", "CaseDatabase"]
-
-FORMAT_VERSION = 1
-"""Raised with every change that an older reader would misread."""
-
-_APPLICATION_ID = 0x48535043  # "HSPC"
-
-_SCHEMA = """
-CREATE TABLE slide (
-    fingerprint TEXT NOT NULL,
-    name TEXT NOT NULL,
-    height INTEGER NOT NULL,
-    width INTEGER NOT NULL,
-    mpp_y REAL NOT NULL,
-    mpp_x REAL NOT NULL,
-    grid_height INTEGER NOT NULL,
-    grid_width INTEGER NOT NULL,
-    grid_mpp REAL NOT NULL
-) STRICT;
-CREATE TABLE run (
-    id TEXT PRIMARY KEY,
-    record TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('writing', 'finished')),
-    finished TEXT,
-    seconds REAL,
-    pixels TEXT NOT NULL DEFAULT '{}',
-    position INTEGER
-) STRICT;
-"""
+__all__ = ["CaseDatabase"]
 
 
 class CaseDatabase:
@@ -52,13 +28,23 @@ class CaseDatabase:
     Parameters
     ----------
     path : Path
-        ``case.sqlite``; made where absent, unless read-only.
-    info : SlideInfo
-        The slide that is open.
-    grid : LabelGrid
-        Its label grid.
+        ``case.sqlite``; made where absent, unless read-only or no slide is given.
     read_only : bool
         Change nothing on the disk.
+    info : SlideInfo, optional
+        The slide that is open; without it the case is taken for what it says it is.
+    grid : LabelGrid, optional
+        Its label grid; goes with `info`.
+    check : bool
+        Whether damaged pages are looked for. Without, a damaged database opens as
+        long as SQLite can find its tables.
+
+    Attributes
+    ----------
+    format : int
+        As found; a read-only case may be of an older one, without a journal.
+    migrated_from : int or None
+        The format before this opening migrated it.
 
     Raises
     ------
@@ -70,36 +56,132 @@ class CaseDatabase:
         Disk full or not writable.
     """
 
-    def __init__(self, path: Path, info: SlideInfo, grid: LabelGrid, read_only: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read_only: bool,
+        info: SlideInfo | None = None,
+        grid: LabelGrid | None = None,
+        check: bool = True,
+    ) -> None:
         self._path = path
-        self._grid = grid
         self._guard = threading.RLock()
+        self._depth = 0
+        self.read_only = read_only
+        self._runs: tuple[RunInfo, ...] | None = None
+        self._active: tuple[str, ...] | None = None
+        self.format = FORMAT_VERSION
+        self.migrated_from: int | None = None
         with case_failures(path.parent):
             self._db = _connect_read_only(path) if read_only else _connect(path)
             try:
-                self._check_version(read_only)
-                if not read_only and not self._version():
-                    self._create(info)
-                self._check_slide(info)
+                self._open(info, grid, check)
             except BaseException:
                 self._db.close()
                 raise
+
+    def _open(self, info: SlideInfo | None, grid: LabelGrid | None, check: bool) -> None:
+        if self._is_new():
+            if info is None or grid is None:
+                raise sqlite3.DatabaseError("it is empty")
+            self._create(info, grid)
+        version = self._check_version(check)
+        row = self._db.execute("SELECT grid_height, grid_width, grid_mpp FROM slide").fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError("it does not say which slide it belongs to")
+        self.grid = LabelGrid((row[0], row[1]), row[2])
+        if info is not None and grid is not None:
+            self._check_slide(info, grid)
+        # Last, so that what is refused stays as it was.
+        self.format = version
+        if version < FORMAT_VERSION and not self.read_only:
+            with self.transaction() as db:
+                schema.migrate(db, version)
+            self.format, self.migrated_from = FORMAT_VERSION, version
 
     def close(self) -> None:
         """Close the database; its write-ahead log is folded in."""
         with self._guard, case_failures(self._path.parent):
             self._db.close()
 
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, on the disk when the outermost one ends.
 
-    def _check_version(self, read_only: bool) -> None:
-        application = int(self._db.execute("PRAGMA application_id").fetchone()[0])
-        version = self._version()
-        fresh = application == 0 and version == 0
-        if fresh and not read_only:
-            return
-        if application != _APPLICATION_ID:
+        Raises
+        ------
+        OutputError
+            Disk full or not writable; nothing has changed.
+        CaseError
+            The database cannot be used.
+        """
+        with self._guard, case_failures(self._path.parent):
+            if self._depth == 0:
+                self._db.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield self._db
+            except BaseException:
+                self._depth -= 1
+                if self._depth == 0 and self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._depth -= 1
+            if self._depth == 0:
+                self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def require_writable(self) -> None:
+        """Raise where the case was opened to look only.
+
+        Raises
+        ------
+        CaseError
+            If so.
+        """
+        if self.read_only:
+            raise CaseError(
+                "The case is open read-only",
+                advice="Open it for writing, or choose another case folder",
+                path=self._path.parent,
+            )
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """The rows of a SELECT.
+
+        Raises
+        ------
+        CaseError
+            The database is damaged there.
+        """
+        with self._guard, case_failures(self._path.parent):
+            return self._db.execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def _changing_runs(self) -> Iterator[sqlite3.Connection]:
+        with self.transaction() as db:
+            try:
+                yield db
+            finally:
+                self._runs = self._active = None
+
+    def _is_new(self) -> bool:
+        marks = [self._pragma("application_id"), self._pragma("user_version")]
+        return marks == [0, 0] and not self.read_only
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _check_version(self, check: bool) -> int:
+        version = self._pragma("user_version")
+        if self._pragma("application_id") != APPLICATION_ID:
             raise CaseError(
                 "case.sqlite is no case of ours",
                 advice="Choose another folder",
@@ -112,61 +194,90 @@ class CaseDatabase:
                 advice="Update napari-hspnet",
                 path=self._path.parent,
             )
-        said = self._db.execute("PRAGMA quick_check").fetchone()[0]
+        said = self._db.execute("PRAGMA quick_check").fetchone()[0] if check else "ok"
         if said != "ok":
-            raise sqlite3.DatabaseError(said)
+            raise sqlite3.DatabaseError(
+                f"{said}; `napari-hspnet case verify` says which entries it concerns"
+            )
+        return version
 
-    def _create(self, info: SlideInfo) -> None:
-        mpp_y, mpp_x = info.require_mpp()
-        self._db.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";"):
-            self._db.execute(statement)
-        self._db.execute(
-            "INSERT INTO slide VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                info.fingerprint,
-                info.name,
-                *info.shape,
-                mpp_y,
-                mpp_x,
-                *self._grid.shape,
-                self._grid.mpp,
-            ),
-        )
-        self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        self._db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-        self._db.execute("COMMIT")
+    def _create(self, info: SlideInfo, grid: LabelGrid) -> None:
+        with self.transaction() as db:
+            schema.create(db)
+            db.execute(
+                "INSERT INTO slide VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    info.fingerprint,
+                    info.name,
+                    *info.shape,
+                    *info.require_mpp(),
+                    *grid.shape,
+                    grid.mpp,
+                ),
+            )
 
-    def _check_slide(self, info: SlideInfo) -> None:
-        row = self._db.execute(
-            "SELECT fingerprint, name, mpp_y, mpp_x, grid_height, grid_width, grid_mpp FROM slide"
+    def slide(self) -> tuple[str, str]:
+        """Fingerprint and name of the slide that the case belongs to."""
+        fingerprint, name = self.query("SELECT fingerprint, name FROM slide")[0]
+        return fingerprint, name
+
+    def set_slide(self, info: SlideInfo) -> None:
+        """Let the case belong to another file of the same size and resolution.
+
+        Raises
+        ------
+        CaseMismatchError
+            If size or µm per pixel differ.
+        """
+        row = self.query("SELECT height, width, mpp_y, mpp_x FROM slide")[0]
+        now = (*info.shape, *info.require_mpp())
+        if tuple(row) != now:
+            raise CaseMismatchError(
+                f"The case's slide has {row[1]:,} x {row[0]:,} px of {row[3]:g} x {row[2]:g} µm, "
+                f"this one {now[1]:,} x {now[0]:,} px of {now[3]:g} x {now[2]:g} µm",
+                advice="Attach the case to the same picture only",
+                path=self._path.parent,
+            )
+        with self.transaction() as db:
+            db.execute("UPDATE slide SET fingerprint = ?, name = ?", (info.fingerprint, info.name))
+
+    def _check_slide(self, info: SlideInfo, grid: LabelGrid) -> None:
+        fingerprint, name, mpp_y, mpp_x = self._db.execute(
+            "SELECT fingerprint, name, mpp_y, mpp_x FROM slide"
         ).fetchone()
-        if row is None:
-            raise sqlite3.DatabaseError("it does not say which slide it belongs to")
-        fingerprint, name, mpp_y, mpp_x, height, width, mpp = row
         if fingerprint != info.fingerprint:
             raise CaseMismatchError(
                 f"The case belongs to {name} ({fingerprint[:12]}…), the open slide is "
                 f"{info.name} ({info.fingerprint[:12]}…)",
-                advice="Open that slide, or choose another case folder",
+                advice="Open that slide or choose another case folder; if it is the same slide, "
+                "saved anew, join them with `napari-hspnet case attach`",
                 path=self._path.parent,
             )
-        if ((height, width), mpp) != (self._grid.shape, self._grid.mpp):
+        if self.grid != grid:
             now_y, now_x = info.require_mpp()
             raise CaseMismatchError(
-                f"The case was made at {mpp_x:g} x {mpp_y:g} µm per slide pixel and {mpp:g} µm per "
-                f"label pixel, the slide is open at {now_x:g} x {now_y:g} and {self._grid.mpp:g}",
+                f"The case was made at {mpp_x:g} x {mpp_y:g} µm per slide pixel and "
+                f"{self.grid.mpp:g} µm per label pixel, the slide is open at {now_x:g} x {now_y:g} "
+                f"and {grid.mpp:g}",
                 advice="State the same µm per pixel, or choose another case folder",
                 path=self._path.parent,
             )
 
     def runs(self) -> tuple[RunInfo, ...]:
         """All runs, oldest first."""
+        # A writer knows of every change, so that a window need not wait for the
+        # database while a worker uses it.
+        known = self._runs
+        if known is not None:
+            return known
         with self._guard, case_failures(self._path.parent):
             rows = self._db.execute(
                 "SELECT id, record, state, finished, seconds, pixels FROM run ORDER BY id"
             ).fetchall()
-            return tuple(self._info(*row) for row in rows)
+            known = tuple(self._info(*row) for row in rows)
+            if not self.read_only and self._depth == 0:
+                self._runs = known
+        return known
 
     def _info(
         self,
@@ -178,7 +289,7 @@ class CaseDatabase:
         pixels: str,
     ) -> RunInfo:
         counts = {int(value): int(count) for value, count in json.loads(pixels).items()}
-        square = (self._grid.mpp / 1000) ** 2
+        square = (self.grid.mpp / 1000) ** 2
         return RunInfo(
             run_id,
             RunRecord.from_json(record),
@@ -191,17 +302,17 @@ class CaseDatabase:
 
     def add_run(self, run_id: str, record: RunRecord) -> RunInfo:
         """Enter a run that begins to write."""
-        with self._guard, case_failures(self._path.parent):
-            self._db.execute(
+        with self._changing_runs() as db:
+            db.execute(
                 "INSERT INTO run (id, record, state) VALUES (?, ?, ?)",
                 (run_id, record.to_json(), WRITING),
             )
         return RunInfo(run_id, record, WRITING)
 
-    def finish_run(self, run_id: str, seconds: float, pixels: Mapping[int, int]) -> RunInfo:
+    def finish_run(self, run_id: str, seconds: float, pixels: Mapping[int, int]) -> None:
         """Say that a run's folder is complete; it becomes the topmost active run."""
-        with self._guard, case_failures(self._path.parent):
-            self._db.execute(
+        with self._changing_runs() as db:
+            db.execute(
                 "UPDATE run SET state = ?, finished = ?, seconds = ?, pixels = ?, position = "
                 "(SELECT coalesce(max(position), 0) + 1 FROM run) WHERE id = ?",
                 (
@@ -212,33 +323,32 @@ class CaseDatabase:
                     run_id,
                 ),
             )
-        return next(run for run in self.runs() if run.id == run_id)
 
     def remove_run(self, run_id: str) -> None:
         """Forget a run."""
-        with self._guard, case_failures(self._path.parent):
-            self._db.execute("DELETE FROM run WHERE id = ?", (run_id,))
+        with self._changing_runs() as db:
+            db.execute("DELETE FROM run WHERE id = ?", (run_id,))
 
     def active(self) -> tuple[str, ...]:
         """Ids of the active runs, the topmost last."""
+        known = self._active
+        if known is not None:
+            return known
         with self._guard, case_failures(self._path.parent):
             rows = self._db.execute(
                 "SELECT id FROM run WHERE position IS NOT NULL ORDER BY position"
             ).fetchall()
-        return tuple(row[0] for row in rows)
+            known = tuple(row[0] for row in rows)
+            if not self.read_only and self._depth == 0:
+                self._active = known
+        return known
 
     def set_active(self, run_ids: Iterable[str]) -> None:
         """Choose the active runs, the topmost last."""
         chosen = [(position, run_id) for position, run_id in enumerate(run_ids, 1)]
-        with self._guard, case_failures(self._path.parent):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.execute("UPDATE run SET position = NULL")
-                self._db.executemany("UPDATE run SET position = ? WHERE id = ?", chosen)
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+        with self._changing_runs() as db:
+            db.execute("UPDATE run SET position = NULL")
+            db.executemany("UPDATE run SET position = ? WHERE id = ?", chosen)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

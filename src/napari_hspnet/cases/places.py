@@ -63,7 +63,7 @@ def network_filesystem(path: Path) -> str | None:
     return found
 
 
-def refuse_network(folder: Path, info: SlideInfo) -> None:
+def refuse_network(folder: Path, info: SlideInfo | None = None) -> None:
     """Raise where SQLite's write-ahead log and our lock would not hold.
 
     Raises
@@ -75,6 +75,7 @@ def refuse_network(folder: Path, info: SlideInfo) -> None:
     if kind is not None:
         raise CaseError(
             f"A case cannot be kept on a network share ({kind})",
-            advice=f"Keep it on this computer, for instance in {default_case_folder(info)}",
+            advice="Keep it on this computer"
+            + ("" if info is None else f", for instance in {default_case_folder(info)}"),
             path=folder,
         )

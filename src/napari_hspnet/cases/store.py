@@ -1,9 +1,10 @@
-"""``runs/<id>/``: one run's maps as an OME-Zarr 0.5."""
+"""Maps on the label grid as an OME-Zarr 0.5: a run's three, or the corrections."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +17,7 @@ from napari_hspnet.classes import CLASSES, NOT_RUN, PAPER, SKIPPED, UNREADABLE
 from napari_hspnet.errors import CaseError
 from napari_hspnet.slides.grid import LabelGrid
 
-__all__ = ["CHUNK", "FILL", "MAPS", "Key", "RunStore"]
+__all__ = ["CHUNK", "FILL", "MAPS", "ChunkStore", "CorrectionStore", "Key", "RunStore"]
 
 CHUNK = 512
 """Side of a chunk in pixels; none is sharded, and empty ones are not stored."""
@@ -29,23 +30,25 @@ Key = tuple[str, int, int, int]
 """(map, level, chunk row, chunk column)."""
 
 
-class RunStore:
-    """The chunks of one run on the disk.
+class ChunkStore:
+    """The chunks of some maps on the disk.
 
     Parameters
     ----------
     folder : Path
-        ``runs/<id>``.
+        The root of the OME-Zarr.
     grid : LabelGrid
         The case's label grid.
     """
+
+    maps: tuple[str, ...] = MAPS
+    damage_advice = "Segment that region again"
 
     def __init__(self, folder: Path, grid: LabelGrid) -> None:
         self.folder = folder
         self.shape = grid.shape
         self.levels = level_count(grid.shape)
-        self._mpp = grid.mpp
-        self._arrays: dict[tuple[str, int], Any] = {}
+        self._grid = grid
 
     def create(self, record: Mapping[str, Any]) -> None:
         """Make the empty OME-Zarr, its metadata with it.
@@ -53,17 +56,17 @@ class RunStore:
         Parameters
         ----------
         record : Mapping
-            The run's record as plain JSON values, kept in the root's attributes
-            so that the folder explains itself without the database.
+            What it is, as plain JSON values, kept in the root's attributes so
+            that the folder explains itself without the database.
         """
         import zarr
         from zarr.codecs import ZstdCodec
 
         root = zarr.create_group(self.folder, zarr_format=3, attributes={"hspnet": dict(record)})
-        for name in MAPS:
+        for name in self.maps:
             group = root.create_group(name, attributes={"ome": self._ome(name)})
             for level in range(self.levels):
-                self._arrays[name, level] = group.create_array(
+                group.create_array(
                     str(level),
                     shape=level_shape(self.shape, level),
                     chunks=(CHUNK, CHUNK),
@@ -94,7 +97,7 @@ class RunStore:
                             ],
                         }
                         for level in range(self.levels)
-                        for scale in [self._mpp * (1 << level)]
+                        for scale in [self._grid.mpp * (1 << level)]
                     ],
                 }
             ],
@@ -120,11 +123,26 @@ class RunStore:
         return min(CHUNK, height - row * CHUNK), min(CHUNK, width - column * CHUNK)
 
     def write(self, key: Key, chunk: Array) -> None:
-        """Write one chunk, (height, width) as `extent` says; replaced in one step."""
-        name, level, row, column = key
-        height, width = chunk.shape
-        y, x = row * CHUNK, column * CHUNK
-        self._arrays[name, level][y : y + height, x : x + width] = chunk
+        """Write one chunk, (height, width) as `extent` says; replaced in one step.
+
+        Written here for the reason given in `read`. An empty chunk is removed.
+        """
+        from numcodecs.zstd import Zstd
+
+        path = self._path(key)
+        fill = FILL[key[0]]
+        if (chunk == fill).all():
+            path.unlink(missing_ok=True)
+            return
+        if chunk.shape != (CHUNK, CHUNK):
+            padded = np.full((CHUNK, CHUNK), fill, np.uint8)
+            padded[: chunk.shape[0], : chunk.shape[1]] = chunk
+            chunk = padded
+        packed = Zstd(level=1, checksum=True).encode(np.ascontiguousarray(chunk))
+        beside = path.with_name(f".{path.name}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(packed)
+        beside.replace(path)
 
     def read(self, key: Key) -> Array | None:
         """One chunk, or None where it is empty.
@@ -140,8 +158,7 @@ class RunStore:
         """
         from numcodecs.zstd import Zstd
 
-        name, level, row, column = key
-        path = self.folder / name / str(level) / "c" / str(row) / str(column)
+        path = self._path(key)
         try:
             packed = path.read_bytes()
         except FileNotFoundError:
@@ -151,19 +168,70 @@ class RunStore:
         except (RuntimeError, ValueError) as error:
             raise CaseError(
                 f"A part of a result is damaged ({error})",
-                advice="Segment that region again",
+                advice=self.damage_advice,
                 path=path,
             ) from error
         height, width = self.extent(key)
         return chunk[:height, :width]
 
-    def sync(self) -> None:
-        """Have the operating system put all of it on the disk."""
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                _sync(Path(folder, name), os.O_RDWR)
-            if os.name != "nt":
-                _sync(Path(folder), os.O_RDONLY)
+    def sync(self, keys: Iterable[Key] | None = None) -> None:
+        """Have the operating system put it on the disk: all of it, or some chunks."""
+        if keys is None:
+            for folder, _, names in os.walk(self.folder):
+                for name in names:
+                    _sync(Path(folder, name), os.O_RDWR)
+                _sync_folder(Path(folder))
+            return
+        folders = set()
+        for key in keys:
+            path = self._path(key)
+            folders.add(path.parent)
+            if path.exists():
+                _sync(path, os.O_RDWR)
+        for parent in folders:
+            if parent.exists():
+                _sync_folder(parent)
+
+    def _path(self, key: Key) -> Path:
+        name, level, row, column = key
+        return self.folder / name / str(level) / "c" / str(row) / str(column)
+
+
+class RunStore(ChunkStore):
+    """``runs/<id>``: what one run said."""
+
+
+class CorrectionStore(ChunkStore):
+    """``correction.zarr``: what readers said; 255 where nobody said anything."""
+
+    maps = ("class",)
+    damage_advice = "Open the case for writing, which makes it anew from the journal"
+
+    @property
+    def exists(self) -> bool:
+        """Whether it has been made."""
+        return (self.folder / "zarr.json").is_file()
+
+    def make(self, record: Mapping[str, Any]) -> None:
+        """Make it where it is absent, whole or not at all."""
+        if self.exists:
+            return
+        beside = CorrectionStore(self.folder.with_name(f".{self.folder.name}.part"), self._grid)
+        shutil.rmtree(beside.folder, ignore_errors=True)
+        beside.create(record)
+        # What a crash or a foreign hand left under the name holds no chunk of ours.
+        shutil.rmtree(self.folder, ignore_errors=True)
+        beside.folder.replace(self.folder)
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        """(row, column) of the chunks of level 0 that are there."""
+        base = self.folder / "class" / "0" / "c"
+        if not base.is_dir():
+            return
+        for row in base.iterdir():
+            for column in row.iterdir():
+                if row.name.isdecimal() and column.name.isdecimal():
+                    yield int(row.name), int(column.name)
 
 
 def _sync(path: Path, flags: int) -> None:
@@ -172,3 +240,8 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "nt":
+        _sync(folder, os.O_RDONLY)

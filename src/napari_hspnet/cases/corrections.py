@@ -1,0 +1,283 @@
+"""What readers said, pixel by pixel: ``correction.zarr`` and what leads to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_hspnet.cases.cache import ChunkCache
+from napari_hspnet.cases.failures import case_failures
+from napari_hspnet.cases.history import History
+from napari_hspnet.cases.journal import EDIT, REDO, UNDO, Entry, Journal, PackedTile
+from napari_hspnet.cases.sampling import sample, sampled_span
+from napari_hspnet.cases.store import CHUNK, CorrectionStore, Key
+from napari_hspnet.classes import NOT_RUN
+from napari_hspnet.errors import CaseError
+
+__all__ = ["UNTOUCHED", "Corrections", "PastCorrections", "effect"]
+
+Array = npt.NDArray[np.uint8]
+
+UNTOUCHED = NOT_RUN
+"""Value of a correction where no reader said anything."""
+
+_HELD_BYTES = 48 << 20
+_MAP = "class"
+
+
+def effect(journal: Journal, entry: Entry) -> Iterator[tuple[PackedTile, bool]]:
+    """The tiles that an entry writes, in order, each with whether its `after` counts."""
+    if entry.kind == EDIT:
+        for tile in journal.tiles(entry.seq):
+            yield tile, True
+    elif entry.kind in (UNDO, REDO):
+        forward = entry.kind == REDO
+        of = entry.body["of"] if forward else reversed(entry.body["of"])
+        for seq in of:
+            for tile in journal.tiles(seq):
+                yield tile, forward
+
+
+class Corrections:
+    """The corrections as they are now; one thread writes, others read.
+
+    What the journal has and the store has not is written on opening. A damaged
+    chunk is made anew from the journal.
+
+    Parameters
+    ----------
+    store : CorrectionStore
+        On the disk; made with the first correction.
+    journal : Journal
+        The case's.
+    cache : ChunkCache
+        The case's.
+    read_only : bool
+        Keep in memory what cannot be written.
+    """
+
+    def __init__(
+        self, store: CorrectionStore, journal: Journal, cache: ChunkCache, read_only: bool
+    ) -> None:
+        self._store, self._journal, self._cache = store, journal, cache
+        self._read_only = read_only
+        self._state = threading.Lock()
+        self._held: dict[Key, Array] = {}
+        self._unsynced: set[Key] = set()
+        self._versions: dict[tuple[int, int], int] = {}
+        self._repaired: set[Key] = set()
+        self._chunks = set(store.chunks())
+        self._catch_up()
+
+    @property
+    def repaired(self) -> int:
+        """How many damaged chunks were made anew from the journal."""
+        return len(self._repaired)
+
+    @property
+    def chunks(self) -> tuple[tuple[int, int], ...]:
+        """(row, column) of the chunks of level 0 that hold corrections."""
+        with self._state:
+            return tuple(sorted(self._chunks))
+
+    def version(self, row: int, col: int) -> int:
+        """Grows with every change of a chunk of level 0."""
+        with self._state:
+            return self._versions.get((row, col), 0)
+
+    def chunk(self, key: Key) -> Array | None:
+        """A chunk as it is now, or None where nothing was said; from any thread."""
+        with self._state:
+            if key in self._held:
+                return self._held[key].copy()
+        held, chunk = self._cache.get(("correction", key))
+        if held:
+            return chunk
+        chunk = self._stored(key)
+        with self._state:
+            # What was written meanwhile must not be hidden by what was read.
+            if key in self._held:
+                return self._held[key].copy()
+            self._cache.put(("correction", key), chunk)
+        return chunk
+
+    def take(self, entry: Entry) -> None:
+        """Write what an entry says, at all levels; the journal has it already.
+
+        Raises
+        ------
+        OutputError
+            Disk full or gone. The entry counts nevertheless: it shows, and is
+            written at the next opening.
+        """
+        try:
+            for tile, after in effect(self._journal, entry):
+                self._change(tile, tile.values(after))
+                if sum(chunk.nbytes for chunk in self._held.values()) > _HELD_BYTES:
+                    self._write()
+        finally:
+            self._write()
+
+    def sync(self) -> None:
+        """Have all of it on the disk, and say so in the journal's table."""
+        if self._read_only:
+            return
+        last = self._journal.last
+        with self._state:
+            if self._held:
+                return
+            keys, self._unsynced = self._unsynced, set()
+        with case_failures(self._store.folder):
+            self._store.sync(keys)
+        if self._journal.seen != last:
+            self._journal.set_seen(last)
+
+    def _catch_up(self) -> None:
+        # A folder that went away holds nothing that was seen.
+        seen = self._journal.seen if self._store.exists else 0
+        for entry in self._journal.entries(after=seen):
+            self.take(entry)
+
+    def _change(self, tile: PackedTile, values: Array) -> None:
+        """Take a box of level 0 into the chunks of all levels, in memory."""
+        y, x = tile.row * CHUNK + tile.y, tile.col * CHUNK + tile.x
+        for level in range(self._store.levels):
+            # A box of one chunk never reaches into a second one of a coarser level.
+            top, left, part = sample(values, y, x, self._store.shape, level)
+            if part.size == 0:
+                continue
+            key = (_MAP, level, top // CHUNK, left // CHUNK)
+            fresh = self._writable(key) if key not in self._held else None
+            rows = slice(top % CHUNK, top % CHUNK + part.shape[0])
+            columns = slice(left % CHUNK, left % CHUNK + part.shape[1])
+            with self._state:
+                if fresh is not None:
+                    self._held[key] = fresh
+                self._held[key][rows, columns] = part
+        place = (tile.row, tile.col)
+        empty = (self._held[(_MAP, 0, *place)] == UNTOUCHED).all()
+        with self._state:
+            self._versions[place] = self._versions.get(place, 0) + 1
+            if empty:
+                self._chunks.discard(place)
+            else:
+                self._chunks.add(place)
+
+    def _writable(self, key: Key) -> Array:
+        now = self.chunk(key)
+        if now is None:
+            return np.full(self._store.extent(key), UNTOUCHED, np.uint8)
+        return now.copy()
+
+    def _write(self) -> None:
+        """Write what is held, and what could not be written before."""
+        if self._read_only or not self._held:
+            return
+        with case_failures(self._store.folder):
+            self._store.make({"what": "corrections; 255 where no reader said anything"})
+            # The finest level first: the others can be made from it.
+            for key in sorted(self._held, key=lambda k: k[1]):
+                self._store.write(key, self._held[key])
+                with self._state:
+                    self._unsynced.add(key)
+                    self._cache.put(("correction", key), self._held.pop(key))
+
+    def _stored(self, key: Key) -> Array | None:
+        try:
+            return self._store.read(key)
+        except CaseError:
+            if not self._journal.there:
+                raise
+        made = self._remade(key)
+        with self._state:
+            self._repaired.add(key)
+            if not self._read_only:
+                self._unsynced.add(key)
+        if not self._read_only:
+            with case_failures(self._store.folder):
+                whole = np.full(self._store.extent(key), UNTOUCHED, np.uint8)
+                self._store.write(key, whole if made is None else made)
+        return made
+
+    def _remade(self, key: Key) -> Array | None:
+        past = PastCorrections(self._journal, self._store, self._journal.last)
+        return past.chunk(key)
+
+
+class PastCorrections:
+    """The corrections as they were after an entry, from the journal alone.
+
+    Parameters
+    ----------
+    journal : Journal
+        The case's.
+    store : CorrectionStore
+        For the shape of its levels; not read.
+    until : int
+        The last entry that counts.
+    """
+
+    def __init__(self, journal: Journal, store: CorrectionStore, until: int) -> None:
+        self._journal, self._store = journal, store
+        history = History.of(journal.entries(until=until))
+        self._standing = history.standing()
+        self._touched = frozenset(journal.chunks())
+        self._cache = ChunkCache()
+
+    @property
+    def chunks(self) -> tuple[tuple[int, int], ...]:
+        """(row, column) of the chunks of level 0 that hold corrections."""
+        return tuple(
+            place for place in sorted(self._touched) if self.chunk((_MAP, 0, *place)) is not None
+        )
+
+    def version(self, row: int, col: int) -> int:
+        """Never changes."""
+        return 0
+
+    def chunk(self, key: Key) -> Array | None:
+        """A chunk of any level, or None where nothing was said."""
+        held, chunk = self._cache.get(key)
+        if not held:
+            chunk = self._folded(key[2], key[3]) if key[1] == 0 else self._sampled(key)
+            self._cache.put(key, chunk)
+        return chunk
+
+    def _folded(self, row: int, col: int) -> Array | None:
+        if (row, col) not in self._touched:
+            return None
+        chunk: Array | None = None
+        for seq in self._journal.touching(row, col):
+            if seq not in self._standing:
+                continue
+            tile = self._journal.tile(seq, row, col)
+            if tile is None:
+                continue
+            if chunk is None:
+                chunk = np.full(self._store.extent((_MAP, 0, row, col)), UNTOUCHED, np.uint8)
+            chunk[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width] = tile.values()
+        return None if chunk is None or (chunk == UNTOUCHED).all() else chunk
+
+    def _sampled(self, key: Key) -> Array | None:
+        _, level, row, col = key
+        height, width = self._store.extent(key)
+        out = np.full((height, width), UNTOUCHED, np.uint8)
+        for place in self._touched:
+            spans = [
+                sampled_span(i * CHUNK, min(size, (i + 1) * CHUNK), size, level)
+                for i, size in zip(place, self._store.shape, strict=True)
+            ]
+            inside = all(
+                low // CHUNK == at and high > low
+                for (low, high), at in zip(spans, (row, col), strict=True)
+            )
+            base = self.chunk((_MAP, 0, *place)) if inside else None
+            if base is None:
+                continue
+            y, x, part = sample(base, place[0] * CHUNK, place[1] * CHUNK, self._store.shape, level)
+            y, x = y - row * CHUNK, x - col * CHUNK
+            out[y : y + part.shape[0], x : x + part.shape[1]] = part
+        return None if (out == UNTOUCHED).all() else out

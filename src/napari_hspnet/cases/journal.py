@@ -1,0 +1,451 @@
+"""The journal: every act one entry, each bound to the one before by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_hspnet.cases.database import CaseDatabase
+from napari_hspnet.errors import CaseError, InputError
+
+__all__ = [
+    "BEGIN",
+    "EDIT",
+    "REDO",
+    "REGIONS",
+    "RUNS",
+    "SLIDE",
+    "UNDO",
+    "Entry",
+    "Journal",
+    "PackedTile",
+    "moment",
+    "pack_tile",
+]
+
+Array = npt.NDArray[np.uint8]
+
+BEGIN, EDIT, UNDO, REDO = "begin", "edit", "undo", "redo"
+RUNS, REGIONS, SLIDE = "runs", "regions", "slide"
+
+_FIRST = "0" * 64
+_COLUMNS = "seq, time, reader, kind, body, tiles, previous, hash"
+_BY_READERS = {EDIT, UNDO, REDO, REGIONS}
+
+
+@dataclass(frozen=True)
+class PackedTile:
+    """What an entry changed in one chunk: a box of it, before and after.
+
+    Attributes
+    ----------
+    row, col : int
+        The chunk.
+    y, x, height, width : int
+        The box, in pixels of the chunk.
+    before, after : bytes
+        Its values, compressed. Values of corrections for an edit; for a region
+        `after` is its mask and `before` is empty.
+    part : int
+        Which region of the entry; 0 for edits.
+    """
+
+    row: int
+    col: int
+    y: int
+    x: int
+    height: int
+    width: int
+    before: bytes
+    after: bytes
+    part: int = 0
+
+    def values(self, after: bool = True) -> Array:
+        """The box's values, (height, width), after the entry or before it.
+
+        Raises
+        ------
+        CaseError
+            If they are damaged.
+        """
+        from numcodecs.zstd import Zstd
+
+        try:
+            raw = Zstd().decode(self.after if after else self.before)
+            return np.frombuffer(raw, np.uint8).reshape(self.height, self.width)
+        except (RuntimeError, ValueError) as error:
+            raise CaseError(
+                f"A tile of the journal is damaged ({error})",
+                advice="`napari-hspnet case verify` says which entry it belongs to",
+            ) from error
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One act.
+
+    Attributes
+    ----------
+    seq : int
+        Its number, from 1, without gaps.
+    time : str
+        UTC, ISO 8601; never before that of the entry before. Where the clock said
+        something else, `body` has it under "clock".
+    reader : str
+        Who did it; empty for what the program did by itself.
+    kind : str
+        "begin", "edit", "undo", "redo", "runs", "regions" or "slide".
+    body : Mapping
+        What was done, as plain JSON values.
+    tiles : str
+        Hash over its tiles.
+    previous, hash : str
+        SHA-256 of the entry before, and of this one.
+    """
+
+    seq: int
+    time: str
+    reader: str
+    kind: str
+    body: Mapping[str, Any]
+    tiles: str
+    previous: str
+    hash: str
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """(y0, x0, y1, x1) of what it concerns, in label pixels."""
+        box = self.body.get("box")
+        return None if box is None else (box[0], box[1], box[2], box[3])
+
+
+@dataclass
+class _Head:
+    """The journal's end."""
+
+    seq: int = 0
+    hash: str = _FIRST
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something about the journal that does not hold.
+
+    Attributes
+    ----------
+    seq : int
+        The entry, 0 where it concerns none.
+    what : str
+        What is wrong.
+    """
+
+    seq: int
+    what: str
+
+
+def moment() -> str:
+    """Now, UTC, ISO 8601 to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def pack_tile(
+    row: int, col: int, y: int, x: int, before: Array | None, after: Array, part: int = 0
+) -> PackedTile:
+    """Compress what an entry changes in one chunk."""
+    from numcodecs.zstd import Zstd
+
+    codec = Zstd(level=1, checksum=True)
+    return PackedTile(
+        row,
+        col,
+        y,
+        x,
+        after.shape[0],
+        after.shape[1],
+        b"" if before is None else bytes(codec.encode(np.ascontiguousarray(before))),
+        bytes(codec.encode(np.ascontiguousarray(after))),
+        part,
+    )
+
+
+@dataclass
+class Journal:
+    """The entries of one case. Appending is durable when it returns.
+
+    Parameters
+    ----------
+    database : CaseDatabase
+        The case's.
+    clock : callable () -> str
+        Gives the time as `moment` does.
+    """
+
+    database: CaseDatabase
+    clock: Callable[[], str] = moment
+    _head: _Head | None = field(default=None, init=False)
+
+    @property
+    def there(self) -> bool:
+        """Whether the case has one; a read-only case of an old format has not."""
+        return self.database.format >= 2
+
+    def append(
+        self,
+        kind: str,
+        reader: str,
+        body: Mapping[str, Any],
+        tiles: Sequence[PackedTile] = (),
+        also: Callable[[sqlite3.Connection, Entry], None] | None = None,
+    ) -> Entry:
+        """Add an entry.
+
+        Parameters
+        ----------
+        kind, reader, body : str, str, Mapping
+            As in `Entry`.
+        tiles : sequence of PackedTile
+            What it changed, where that is pixels.
+        also : callable (connection, Entry), optional
+            Changes other tables in the same transaction.
+
+        Raises
+        ------
+        InputError
+            A reader's act without a name.
+        CaseError
+            The case is read-only.
+        OutputError
+            Disk full or not writable; nothing has changed.
+        """
+        reader = " ".join(reader.split())
+        if kind in _BY_READERS and not reader:
+            raise InputError(
+                "Nobody is named as reader", advice="Say who corrects (--reader, or section Slide)"
+            )
+        self.database.require_writable()
+        ordered = sorted(tiles, key=lambda t: (t.part, t.row, t.col))
+        with self.database.transaction() as db:
+            head = self._read_head()
+            now = self.clock()
+            said = dict(body)
+            if now < head.time:
+                said["clock"] = now
+                now = head.time
+            text, digest = _canonical(said), _tiles_hash(ordered)
+            seq = head.seq + 1
+            own = _entry_hash(head.hash, seq, now, reader, kind, text, digest)
+            entry = Entry(seq, now, reader, kind, said, digest, head.hash, own)
+            db.execute(
+                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (seq, now, reader, kind, text, digest, head.hash, own),
+            )
+            db.executemany(
+                "INSERT INTO tile VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (seq, t.part, t.row, t.col, t.y, t.x, t.height, t.width, t.before, t.after)
+                    for t in ordered
+                ],
+            )
+            # Only the commit makes it the head.
+            self._head = None
+            if also is not None:
+                also(db, entry)
+        self._head = _Head(seq, own, now)
+        return entry
+
+    def _read_head(self) -> _Head:
+        if self._head is not None:
+            return self._head
+        rows = self.database.query("SELECT seq, hash, time FROM entry ORDER BY seq DESC LIMIT 1")
+        head = _Head(*rows[0]) if rows else _Head()
+        if not self.database.read_only:
+            self._head = head
+        return head
+
+    @property
+    def last(self) -> int:
+        """Number of the last entry; 0 where there is none."""
+        return self._read_head().seq if self.there else 0
+
+    def entries(self, after: int = 0, until: int | None = None) -> Iterator[Entry]:
+        """Entries in order, those with ``after < seq <= until``."""
+        if not self.there:
+            return
+        rows = self.database.query(
+            f"SELECT {_COLUMNS} FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq",
+            (after, self.last if until is None else until),
+        )
+        for row in rows:
+            yield _entry(row)
+
+    def entry(self, seq: int) -> Entry:
+        """One entry.
+
+        Raises
+        ------
+        CaseError
+            If there is none of that number.
+        """
+        rows = self.database.query(f"SELECT {_COLUMNS} FROM entry WHERE seq = ?", (seq,))
+        if not rows:
+            raise CaseError(
+                f"The journal has no entry {seq}", advice=f"It has entries 1 to {self.last}"
+            )
+        return _entry(rows[0])
+
+    def at(self, time: str) -> int:
+        """Number of the last entry up to a time (ISO 8601); 0 where there is none.
+
+        Raises
+        ------
+        InputError
+            If it is no time.
+        """
+        try:
+            wanted = datetime.fromisoformat(time)
+        except ValueError as error:
+            raise InputError(
+                f"{time!r} is no time", advice="Give one such as 2026-11-25T14:30:00+01:00"
+            ) from error
+        if wanted.tzinfo is None:
+            wanted = wanted.astimezone()
+        limit = wanted.astimezone(UTC).isoformat(timespec="milliseconds")
+        rows = self.database.query("SELECT max(seq) FROM entry WHERE time <= ?", (limit,))
+        return int(rows[0][0] or 0)
+
+    def tiles(self, seq: int, part: int = 0) -> Iterator[PackedTile]:
+        """What an entry changed, chunk by chunk."""
+        rows = self.database.query(
+            "SELECT row, col FROM tile WHERE entry = ? AND part = ? ORDER BY row, col", (seq, part)
+        )
+        for row, col in rows:
+            found = self.tile(seq, row, col, part)
+            if found is not None:
+                yield found
+
+    def tile(self, seq: int, row: int, col: int, part: int = 0) -> PackedTile | None:
+        """What an entry changed in one chunk; None where it did not."""
+        rows = self.database.query(
+            "SELECT y, x, height, width, before, after FROM tile "
+            "WHERE entry = ? AND part = ? AND row = ? AND col = ?",
+            (seq, part, row, col),
+        )
+        if not rows:
+            return None
+        y, x, height, width, before, after = rows[0]
+        return PackedTile(row, col, y, x, height, width, before, after, part)
+
+    def touching(self, row: int, col: int) -> list[int]:
+        """Numbers of the edits that changed a chunk, in order."""
+        rows = self.database.query(
+            "SELECT t.entry FROM tile t JOIN entry e ON e.seq = t.entry "
+            "WHERE t.row = ? AND t.col = ? AND e.kind = ? ORDER BY t.entry",
+            (row, col, EDIT),
+        )
+        return [row[0] for row in rows]
+
+    def chunks(self) -> list[tuple[int, int]]:
+        """(row, column) of all chunks that an edit ever changed."""
+        return [
+            (row, col)
+            for row, col in self.database.query(
+                "SELECT DISTINCT t.row, t.col FROM tile t JOIN entry e ON e.seq = t.entry "
+                "WHERE e.kind = ?",
+                (EDIT,),
+            )
+        ]
+
+    @property
+    def seen(self) -> int:
+        """The last entry that the stored corrections are known to hold."""
+        return int(self.database.query("SELECT seq FROM seen")[0][0]) if self.there else 0
+
+    def set_seen(self, seq: int) -> None:
+        """Say that the stored corrections hold all entries up to this one."""
+        with self.database.transaction() as db:
+            db.execute("UPDATE seen SET seq = ?", (seq,))
+
+    def verify(self) -> Iterator[Damage]:
+        """What does not hold: unreadable, changed, missing or reordered entries."""
+        try:
+            last = int(self.database.query("SELECT coalesce(max(seq), 0) FROM entry")[0][0])
+        except CaseError as error:
+            yield Damage(0, f"the journal's end cannot be found ({error.what})")
+            return
+        previous, time = _FIRST, ""
+        for seq in range(1, last + 1):
+            try:
+                entry = self.entry(seq)
+                found = list(self._stored_tiles(seq))
+            except CaseError as error:
+                yield Damage(seq, f"cannot be read ({error.what})")
+                previous, time = "", ""
+                continue
+            if previous and entry.previous != previous:
+                yield Damage(seq, "does not follow from the entry before it")
+            if entry.time < time:
+                yield Damage(seq, "is dated before the entry before it")
+            if _tiles_hash(found) != entry.tiles:
+                yield Damage(seq, "its tiles are not those that were entered")
+            own = _entry_hash(
+                entry.previous,
+                seq,
+                entry.time,
+                entry.reader,
+                entry.kind,
+                _canonical(entry.body),
+                entry.tiles,
+            )
+            if own != entry.hash:
+                yield Damage(seq, "is not as it was entered")
+            previous, time = entry.hash, entry.time
+
+    def _stored_tiles(self, seq: int) -> Iterator[PackedTile]:
+        for row in self.database.query(
+            "SELECT row, col, y, x, height, width, before, after, part FROM tile "
+            "WHERE entry = ? ORDER BY part, row, col",
+            (seq,),
+        ):
+            yield PackedTile(*row)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    seq, time, reader, kind, body, tiles, previous, own = row
+    try:
+        said = json.loads(body)
+    except ValueError as error:
+        raise CaseError(
+            f"Entry {seq} of the journal is damaged ({error})",
+            advice="`napari-hspnet case verify` says what else is",
+        ) from error
+    return Entry(seq, time, reader, kind, said, tiles, previous, own)
+
+
+def _canonical(body: Mapping[str, Any]) -> str:
+    return json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _tiles_hash(tiles: Iterable[PackedTile]) -> str:
+    digest = hashlib.sha256()
+    for t in tiles:
+        place = (t.part, t.row, t.col, t.y, t.x, t.height, t.width)
+        digest.update(" ".join(map(str, place)).encode())
+        digest.update(hashlib.sha256(t.before).digest())
+        digest.update(hashlib.sha256(t.after).digest())
+    return digest.hexdigest()
+
+
+def _entry_hash(
+    previous: str, seq: int, time: str, reader: str, kind: str, body: str, tiles: str
+) -> str:
+    said = json.dumps([previous, seq, time, reader, kind, body, tiles], ensure_ascii=False)
+    return hashlib.sha256(said.encode()).hexdigest()
