@@ -15,10 +15,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_hspnet._qt.acts import Acts
 from napari_hspnet._qt.control import DockControl
 from napari_hspnet._qt.export_control import ExportControl
 from napari_hspnet._qt.export_view import ExportView
 from napari_hspnet._qt.keys import HIDE, OBJECTIVE_KEYS, SEGMENT_VIEW, Keys, readable
+from napari_hspnet._qt.memory import Memory
 from napari_hspnet._qt.model_control import ModelControl
 from napari_hspnet._qt.model_view import ModelView
 from napari_hspnet._qt.overlay_control import OverlayControl
@@ -64,7 +66,9 @@ class ReviewDock(QWidget):
         self.overlay_view = OverlayView(readable(HIDE))
         self.export_view = ExportView()
         self._lay_out()
-        self.slides = SlidesControl(napari_viewer, self.slide_view, self.jobs, self)
+        self.memory = Memory()
+        self.slides = SlidesControl(napari_viewer, self.slide_view, self.jobs, self.memory, self)
+        self.acts = Acts(self.slides, self)
         self.models = ModelControl(self.model_view, self.jobs, self)
         self.segmenting = SegmentControl(
             napari_viewer, self.segment_view, self.jobs, self.slides, self.models, self
@@ -113,8 +117,9 @@ class ReviewDock(QWidget):
         self._viewer.events.theme.disconnect(self._follow_theme)
         self.keys.give_back()
         self.segmenting.close()
-        # First the jobs, so that nothing writes into a case that is being closed.
+        # First the jobs and acts, so that nothing writes into a case that is being closed.
         self.jobs.close()
+        self.acts.close()
         self.overlay.close(viewer_stays)
         self.slides.close(remove_results=viewer_stays)
         if self._main is not None:

@@ -76,6 +76,7 @@ class SlideSession:
         self._tissue: TissueMap | None = None
         self._former: list[Slide] = []
         self._opening = threading.Lock()
+        self._opened: CaseState | None = None
         self.closed = False
 
     @property
@@ -125,9 +126,13 @@ class SlideSession:
             If there is one that cannot be used.
         """
         info = self.slide.info
-        if info.mpp is None or not (default_case_folder(info) / "case.sqlite").is_file():
-            return None
-        return self._open(create=False)
+        with self._opening:
+            if info.mpp is None or not (default_case_folder(info) / "case.sqlite").is_file():
+                return None
+            # Two workers can want it before the window has taken it.
+            if self._opened is None:
+                self._opened = self._open(create=False)
+            return self._opened
 
     def writable_case(self) -> CaseState:
         """The slide's case, made where there is none; a worker calls it.
@@ -140,9 +145,13 @@ class SlideSession:
             It cannot be used or written.
         """
         with self._opening:
+            known = self._opened
             if self.case is not None and not self.case.read_only:
                 return CaseState(self.case)
-        return self._open(create=True)
+            if known is None or known.case.read_only:
+                self._opened = self._open(create=True)
+            assert self._opened is not None
+            return self._opened
 
     def _open(self, create: bool) -> CaseState:
         info = self.slide.info
@@ -164,7 +173,10 @@ class SlideSession:
             return
         if self.case is not None and self.case is not state.case:
             self.case.close()
-        self.case, self.read_only_because = state.case, state.read_only_because
+        with self._opening:
+            self.case, self.read_only_because = state.case, state.read_only_because
+            if self._opened is state:
+                self._opened = None
         self.reopened = reopened and bool(state.case.active)
         self.show_runs()
 
@@ -176,10 +188,14 @@ class SlideSession:
 
     def close_case(self) -> None:
         """Close the case; what is being written is discarded."""
-        case, self.case = self.case, None
+        with self._opening:
+            case, self.case = self.case, None
+            opened, self._opened = self._opened, None
         self.composite, self.live, self.areas = None, None, None
         if case is not None:
             case.close()
+        if opened is not None:
+            opened.case.close()
 
     def close(self) -> None:
         """Close the case and the slide."""

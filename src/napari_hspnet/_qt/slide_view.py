@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_hspnet._qt.overview import Overview
 from napari_hspnet._qt.parts import Note, PrimaryButton, button, row
@@ -22,6 +30,7 @@ class SlideView(QWidget):
     mpp_given = Signal(str)
     objective_asked = Signal(int)
     fit_asked = Signal()
+    reader_given = Signal(str)
 
     def __init__(self, keys: dict[int, str]) -> None:
         super().__init__()
@@ -78,6 +87,12 @@ class SlideView(QWidget):
             "Use", "Take this resolution for the slide", "mpp_use", PrimaryButton
         )
         self.mpp_row = row(QLabel("µm per pixel"), self.mpp_field, self.mpp_button, None)
+        self.reader = QLineEdit()
+        self.reader.setObjectName("reader")
+        self.reader.setPlaceholderText("who corrects, e.g. Dr. A. Ito")
+        self.reader.setToolTip("Your name: it stands beside all that you correct and sign off")
+        self.reader.setAccessibleName("Reader")
+        self.reader_row = row(QLabel("Reader"), self.reader, stretch=1)
         self.case_note = Note(name="case_note", faint=True)
         self.error = Note(name="slide_error")
         layout = QVBoxLayout(self)
@@ -93,6 +108,7 @@ class SlideView(QWidget):
             self.zoom_row,
             self.mpp_note,
             self.mpp_row,
+            self.reader_row,
             self.case_note,
             self.error,
         ):
@@ -102,6 +118,7 @@ class SlideView(QWidget):
         self.choice.activated.connect(self.slide_chosen)
         self.mpp_button.clicked.connect(self._give_mpp)
         self.mpp_field.returnPressed.connect(self._give_mpp)
+        self.reader.textChanged.connect(self.reader_given)
         self.show_empty()
 
     @property
@@ -147,8 +164,17 @@ class SlideView(QWidget):
             self.mpp_field.clear()
 
     def _show(self, shown: bool) -> None:
-        for widget in (self.overview, self.zoom_row):
+        for widget in (self.overview, self.zoom_row, self.reader_row):
             widget.setVisible(shown)
+
+    def ask_for_reader(self) -> None:
+        """Take the user to the field for the name."""
+        area = self.parentWidget()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None:
+            area.ensureWidgetVisible(self.reader)
+        self.reader.setFocus()
 
     @slot
     def _give_mpp(self) -> None:

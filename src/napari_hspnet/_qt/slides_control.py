@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_hspnet._qt import camera
 from napari_hspnet._qt.hooks import SLIDE_SUFFIXES
+from napari_hspnet._qt.memory import Memory
 from napari_hspnet._qt.picture import slide_picture
 from napari_hspnet._qt.session import CaseState, SlideSession, describe_runs
 from napari_hspnet._qt.slide_layer import KEY, placement, slide_layer_data, slide_of
@@ -48,10 +49,15 @@ class SlidesControl(QObject):
 
     removed = Signal(object)
     view_changed = Signal()
+    reader_changed = Signal()
 
-    def __init__(self, viewer: Any, view: SlideView, jobs: Jobs, parent: QObject) -> None:
+    def __init__(
+        self, viewer: Any, view: SlideView, jobs: Jobs, memory: Memory, parent: QObject
+    ) -> None:
         super().__init__(parent)
-        self._viewer, self._view, self._jobs = viewer, view, jobs
+        self._viewer, self._view, self._jobs, self._memory = viewer, view, jobs, memory
+        self.finish = _finish
+        """Called with an `OpenSlide` that was removed, to close its files."""
         self._open: list[OpenSlide] = []
         self._count = 0
         self.active: OpenSlide | None = None
@@ -65,6 +71,8 @@ class SlidesControl(QObject):
         view.mpp_given.connect(self.give_mpp)
         view.objective_asked.connect(self.zoom_to)
         view.fit_asked.connect(self.fit)
+        view.reader.setText(memory.get("reader", ""))
+        view.reader_given.connect(lambda name: self.reader_changed.emit())
         view.overview.moved.connect(self._go_to)
         for emitter, callback in self._connections():
             emitter.connect(callback)
@@ -86,8 +94,18 @@ class SlidesControl(QObject):
         """All open slides, in the order of opening."""
         return tuple(self._open)
 
+    @property
+    def reader(self) -> str:
+        """Who corrects; empty while nobody has said so."""
+        return " ".join(self._view.reader.text().split())
+
+    def ask_for_reader(self) -> None:
+        """Take the user to where the name is given."""
+        self._view.ask_for_reader()
+
     def close(self, remove_results: bool) -> None:
         """Let go of the viewer; cases are closed, the slides' layers stay."""
+        self._memory.keep("reader", self.reader)
         for emitter, callback in self._connections():
             emitter.disconnect(callback)
         self._moving.stop()
@@ -180,7 +198,7 @@ class SlidesControl(QObject):
         for channel in ("case", "overview", "areas"):
             self._jobs.cancel(f"{channel} {entry.number}")
         # The viewer may still be drawing a last frame from it.
-        QTimer.singleShot(0, lambda: _finish(entry))
+        QTimer.singleShot(0, lambda: self.finish(entry))
         if self.active is entry:
             self.active = None
             if self._open:

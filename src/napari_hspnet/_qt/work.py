@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from napari_hspnet._qt.slots import RECORDER
 from napari_hspnet.errors import CancelledError, HspnetError
 
-__all__ = ["Job", "Jobs"]
+__all__ = ["FaultError", "Job", "Jobs"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class _Message:
     value: Any = None
 
 
-class _FaultError(Exception):
+class FaultError(Exception):
     """A fault of the program, with where it happened, for the log."""
 
     def __init__(self, error: BaseException) -> None:
@@ -112,7 +112,7 @@ class Jobs(QObject):
             except HspnetError as failure:
                 post("error", failure)
             except BaseException as fault:
-                post("error", _FaultError(fault))
+                post("error", FaultError(fault))
             else:
                 post("done", value)
 
