@@ -56,7 +56,8 @@ class Act:
 class _Order:
     title: str
     entry: OpenSlide
-    work: Callable[[Act], Any]
+    work: Callable[[Act], Any] | None
+    look: Callable[[], Any] | None
     done: Callable[[Any], None] | None
     failed: Callable[[Exception], None] | None
 
@@ -114,14 +115,32 @@ class Acts(QObject):
         failed : callable (error), optional
             Gets an error on the GUI thread; a notification without it.
         """
+        self._put(_Order(title, entry, work, None, done, failed))
+
+    def look(self, entry: OpenSlide, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Read something once all that was ordered before has been done.
+
+        Parameters
+        ----------
+        entry : OpenSlide
+            The slide; it needs no case.
+        work : callable () -> Any
+            Runs in the thread; changes nothing.
+        done : callable (result)
+            Gets its result on the GUI thread.
+        """
+        self._put(_Order("", entry, None, work, done, None))
+
+    def _put(self, order: _Order) -> None:
         if self._closed:
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="hspnet acts", daemon=True)
             self._thread.start()
-        self._waiting += 1
-        self._orders.put(_Order(title, entry, work, done, failed))
-        self.waiting_changed.emit()
+        if order.work is not None:
+            self._waiting += 1
+            self.waiting_changed.emit()
+        self._orders.put(order)
 
     def cancel(self) -> None:
         """Ask the act under way to stop; what it has not written it does not write."""
@@ -152,12 +171,16 @@ class Acts(QObject):
 
     def _carry_out(self, order: _Order) -> None:
         try:
-            state = order.entry.session.writable_case()
-            self._post(partial(self._slides.take_case, order.entry, state, False))
-            self._current = Act(state.case, partial(self._post_progress, order.title))
-            result = order.work(self._current)
+            if order.look is not None:
+                result = order.look()
+            else:
+                assert order.work is not None
+                state = order.entry.session.writable_case()
+                self._post(partial(self._slides.take_case, order.entry, state, False))
+                self._current = Act(state.case, partial(self._post_progress, order.title))
+                result = order.work(self._current)
         except CancelledError:
-            self._post(self._ended)
+            self._post(partial(self._ended, order))
         except HspnetError as error:
             self._post(partial(self._failed, order, error))
         except BaseException as fault:
@@ -179,17 +202,18 @@ class Acts(QObject):
             if not self._closed:
                 answer()
 
-    def _ended(self) -> None:
-        self._waiting -= 1
-        self.waiting_changed.emit()
+    def _ended(self, order: _Order) -> None:
+        if order.work is not None:
+            self._waiting -= 1
+            self.waiting_changed.emit()
 
     def _done(self, order: _Order, result: Any) -> None:
-        self._ended()
+        self._ended(order)
         if order.done is not None:
             order.done(result)
 
     def _failed(self, order: _Order, error: Exception) -> None:
-        self._ended()
+        self._ended(order)
         if order.failed is not None:
             order.failed(error)
         else:

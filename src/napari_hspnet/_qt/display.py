@@ -20,12 +20,16 @@ from napari_hspnet._qt.style import (
     OverlayStyle,
     value_table,
 )
+from napari_hspnet.cases import Composite
+from napari_hspnet.classes import NOT_RUN
 from napari_hspnet.slides import LazyLabels
 
 __all__ = [
+    "ChangeLevel",
     "LabelLevel",
     "OverlayLevel",
     "VeilLevel",
+    "change_levels",
     "outlined",
     "overlay_levels",
     "veil_levels",
@@ -36,6 +40,8 @@ REACH = max(LINE_WIDTHS.values()) + 1
 """Pixels beyond a box that can change what is drawn in it."""
 
 _HATCH = 6
+_CHANGE = 2
+"""The class whose line width outlines a change."""
 
 
 class LabelLevel(Protocol):
@@ -71,6 +77,32 @@ class OverlayLevel(LazyLabels):
         values = np.asarray(self._source[top:bottom, left:right])
         drawn = outlined(self._table[values], self._fill)
         return drawn[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+class ChangeLevel(LazyLabels):
+    """Outlines of where a correction is not what the runs predicted.
+
+    Parameters
+    ----------
+    composite : Composite
+        Corrections on predictions.
+    level : int
+        Which level of it.
+    """
+
+    def __init__(self, composite: Composite, level: int) -> None:
+        super().__init__(composite.levels[level].shape)
+        self._composite, self._level = composite, level
+
+    def _read(self, y0: int, x0: int, height: int, width: int) -> Array:
+        box = y0 - REACH, x0 - REACH, height + 2 * REACH, width + 2 * REACH
+        said = self._composite.read(*box, self._level, "correction")
+        if (said == NOT_RUN).all():
+            return np.zeros((height, width), np.uint8)
+        predicted = self._composite.read(*box, self._level, "prediction")
+        changed = (said != NOT_RUN) & (said != predicted)
+        drawn = outlined(np.where(changed, _CHANGE, 0).astype(np.uint8), False)
+        return drawn[REACH : REACH + height, REACH : REACH + width]
 
 
 class VeilLevel(LazyLabels):
@@ -164,3 +196,8 @@ def overlay_levels(levels: Sequence[LabelLevel], style: OverlayStyle) -> list[Ov
 def veil_levels(levels: Sequence[LabelLevel]) -> list[VeilLevel]:
     """The veil's pyramid."""
     return [VeilLevel(level) for level in levels]
+
+
+def change_levels(composite: Composite) -> list[ChangeLevel]:
+    """The pyramid of what was changed."""
+    return [ChangeLevel(composite, level) for level in range(len(composite.levels))]

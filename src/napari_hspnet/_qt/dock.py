@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
@@ -17,6 +19,9 @@ from qtpy.QtWidgets import (
 
 from napari_hspnet._qt.acts import Acts
 from napari_hspnet._qt.control import DockControl
+from napari_hspnet._qt.correct_control import CorrectControl
+from napari_hspnet._qt.correct_view import CorrectView
+from napari_hspnet._qt.edit_keys import CORRECTING, EVERYWHERE, EditKeys
 from napari_hspnet._qt.export_control import ExportControl
 from napari_hspnet._qt.export_view import ExportView
 from napari_hspnet._qt.keys import HIDE, OBJECTIVE_KEYS, SEGMENT_VIEW, Keys, readable
@@ -25,7 +30,9 @@ from napari_hspnet._qt.model_control import ModelControl
 from napari_hspnet._qt.model_view import ModelView
 from napari_hspnet._qt.overlay_control import OverlayControl
 from napari_hspnet._qt.overlay_view import OverlayView
+from napari_hspnet._qt.paint_control import PaintControl
 from napari_hspnet._qt.parts import FoldingSection, notes_stylesheet
+from napari_hspnet._qt.saver import Saver
 from napari_hspnet._qt.segment_control import SegmentControl
 from napari_hspnet._qt.segment_view import SegmentView
 from napari_hspnet._qt.slide_view import SlideView
@@ -59,11 +66,15 @@ class ReviewDock(QWidget):
         self.setMinimumWidth(WIDTH)
         self._viewer = napari_viewer
         self._closed = False
+        self._folded: list[str] | None = None
         self.jobs = Jobs(self)
         self.slide_view = SlideView({p: readable(k) for p, k in OBJECTIVE_KEYS.items()})
         self.model_view = ModelView()
         self.segment_view = SegmentView(readable(SEGMENT_VIEW))
         self.overlay_view = OverlayView(readable(HIDE))
+        self.correct_view = CorrectView(
+            {name: key for name, (key, _) in {**EVERYWHERE, **CORRECTING}.items()}
+        )
         self.export_view = ExportView()
         self._lay_out()
         self.memory = Memory()
@@ -83,6 +94,26 @@ class ReviewDock(QWidget):
             self.segmenting,
             self,
         )
+        self.saver = Saver(self.acts, self.slides, self.correct_view.error, self)
+        self.painting = PaintControl(
+            napari_viewer,
+            self.correct_view,
+            self.acts,
+            self.saver,
+            self.slides,
+            self.overlay,
+            self,
+        )
+        self.correcting = CorrectControl(
+            napari_viewer,
+            self.correct_view,
+            self.acts,
+            self.saver,
+            self.slides,
+            self.overlay,
+            self.painting,
+            self,
+        )
         self.exporting = ExportControl(
             self.export_view, self.jobs, self.slides, self.segmenting, self.overlay, self
         )
@@ -90,6 +121,8 @@ class ReviewDock(QWidget):
         self.keys = Keys(
             napari_viewer, self.overlay.hold_hidden, self.segment_what_i_see, self.slides.zoom_to
         )
+        self.edit_keys = EditKeys(napari_viewer, self._edit_actions())
+        self.painting.state_changed.connect(self._correcting_changed)
         self._main: QWidget | None = None
         napari_viewer.events.theme.connect(self._follow_theme)
         self._follow_theme()
@@ -102,6 +135,38 @@ class ReviewDock(QWidget):
         """What the key does: choose the view as target and start."""
         self.segmenting.choose("view")
         self.segmenting.segment()
+
+    def _edit_actions(self) -> dict[str, Callable[[], None]]:
+        """What each of our shortcuts does."""
+        grades = {
+            f"grade_{value}": partial(self.painting.choose_grade, value)
+            for value in self.correct_view.grades
+        }
+        return grades | {
+            "paint": self.painting.toggle,
+            "region": self.correcting.regrade_under_pointer,
+            "accept": self.correcting.accept_view,
+            "undo": self.correcting.undo,
+            "redo": self.correcting.redo,
+        }
+
+    @slot
+    def _correcting_changed(self) -> None:
+        on = self.painting.on
+        self.edit_keys.set_correcting(on)
+        if on == (self._folded is not None):
+            return
+        if on:
+            # What one does not need now makes room for what one does.
+            self._folded = [n for n in ("model", "segment") if self.sections[n].is_open]
+            for name in self._folded:
+                self.sections[name].set_open(False)
+            self.sections["correct"].set_open(True)
+            QTimer.singleShot(0, lambda: self._area.ensureWidgetVisible(self.correct_view))
+        else:
+            for name in self._folded or []:
+                self.sections[name].set_open(True)
+            self._folded = None
 
     def shut_down(self, viewer_stays: bool = False) -> None:
         """Cancel what runs, close cases, give keys, text and callbacks back.
@@ -116,6 +181,8 @@ class ReviewDock(QWidget):
         self._closed = True
         self._viewer.events.theme.disconnect(self._follow_theme)
         self.keys.give_back()
+        self.edit_keys.remove()
+        self.painting.close(viewer_stays)
         self.segmenting.close()
         # First the jobs and acts, so that nothing writes into a case that is being closed.
         self.jobs.close()
@@ -151,6 +218,7 @@ class ReviewDock(QWidget):
         if self._main is None and self.window() is not self:
             self._main = self.window()
             self._main.installEventFilter(self)
+            self.edit_keys.install(_outermost(self))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         if watched is self._main and event is not None and event.type() == QEvent.Type.Close:
@@ -188,13 +256,14 @@ class ReviewDock(QWidget):
                 ("model", "Model", self.model_view),
                 ("segment", "Segment", self.segment_view),
                 ("overlay", "Overlay", self.overlay_view),
+                ("correct", "Correct", self.correct_view),
                 ("export", "Export", self.export_view),
             )
         }
         for part in self.sections.values():
             column.addWidget(part)
         column.addStretch(1)
-        area = QScrollArea()
+        area = self._area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QScrollArea.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -204,3 +273,10 @@ class ReviewDock(QWidget):
         layout.setSpacing(0)
         layout.addLayout(header)
         layout.addWidget(area, 1)
+
+
+def _outermost(widget: QWidget) -> QWidget:
+    """napari's main window, also while the dock floats."""
+    while (above := widget.parentWidget()) is not None:
+        widget = above
+    return widget

@@ -12,12 +12,13 @@ from napari_hspnet._qt.overlay_view import OverlayView
 from napari_hspnet._qt.overview import Overview
 from napari_hspnet._qt.picture import overlay_picture
 from napari_hspnet._qt.segment_control import SegmentControl
-from napari_hspnet._qt.session import count_areas
+from napari_hspnet._qt.session import count_areas, count_changes
 from napari_hspnet._qt.slides_control import OpenSlide, SlidesControl
 from napari_hspnet._qt.slots import into_napari, slot
 from napari_hspnet._qt.style import OverlayStyle
 from napari_hspnet._qt.words import elided
 from napari_hspnet._qt.work import Job, Jobs
+from napari_hspnet.cases import UNTOUCHED
 from napari_hspnet.classes import (
     BACKGROUND,
     CLASS_BY_VALUE,
@@ -41,6 +42,7 @@ class OverlayControl(QObject):
     """The Overlay section's controller."""
 
     areas_changed = Signal()
+    style_changed = Signal()
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class OverlayControl(QObject):
         self.style = OverlayStyle()
         self._text_before: dict[str, Any] | None = None
         self._again: set[int] = set()
+        self._who: tuple[tuple[float, ...], str] = ((), "")
         view.class_toggled.connect(
             lambda values, on: self.set_style(self.style.shown(tuple(values), on))
         )
@@ -86,6 +89,7 @@ class OverlayControl(QObject):
         """Draw the overlay so, on every slide."""
         before, self.style = self.style, style
         self._view.show_style(style)
+        self.style_changed.emit()
         entry = self._slides.active
         if entry is None:
             return
@@ -97,6 +101,10 @@ class OverlayControl(QObject):
             self._view.show_areas(entry.session.areas)
             if not style.pixels_equal(before) or style.palette != before.palette:
                 self._count(entry)
+
+    def show_changes(self, on: bool) -> None:
+        """Outline where the overlay is not what the model said, or no longer."""
+        self.set_style(replace(self.style, changes=on))
 
     def _set_tiers(self, on: bool) -> None:
         # What was hidden in one terminology has no counterpart in the other.
@@ -128,8 +136,8 @@ class OverlayControl(QObject):
 
     def _count(self, entry: OpenSlide) -> None:
         composite, style = entry.session.composite, self.style
-        if composite is None or not composite.runs:
-            entry.session.areas = None
+        if composite is None or not entry.session.has_results:
+            entry.session.areas, entry.session.changes = None, {}
             if entry is self._slides.active:
                 self._view.show_areas(None)
                 self._overview.set_overlay(None)
@@ -142,11 +150,15 @@ class OverlayControl(QObject):
             return
 
         def work(job: Job) -> Any:
-            return count_areas(composite), overlay_picture(composite, style)
+            return (
+                count_areas(composite),
+                overlay_picture(composite, style),
+                count_changes(composite),
+            )
 
         def done(counted: Any) -> None:
             if entry.session.composite is not None:
-                entry.session.areas = counted[0]
+                entry.session.areas, entry.session.changes = counted[0], counted[2]
                 if entry is self._slides.active:
                     self._view.show_areas(counted[0])
                     self._overview.set_overlay(counted[1])
@@ -199,13 +211,49 @@ class OverlayControl(QObject):
         entry = self._slides.active
         if entry is None or not self._viewer.mouse_over_canvas or not isinstance(status, dict):
             return
-        said = under_pointer(entry, self._viewer.cursor.position[-2:], self.style)
+        place = tuple(self._viewer.cursor.position[-2:])
+        by = self._who[1] if self._who[0] == place else ""
+        said = under_pointer(entry, place, self.style, by)
         if said and not str(status.get("coordinates", "")).endswith(said):
             self._viewer.status = {**status, "coordinates": f"{status['coordinates']}   {said}"}
+        if not by and ("corrected" in said or "accepted" in said):
+            self._ask_who(entry, place)
+
+    def _ask_who(self, entry: OpenSlide, place: tuple[float, ...]) -> None:
+        """Look in the journal, which can be busy, for who corrected a place."""
+        case, grid = entry.session.case, entry.session.grid
+        if case is None or grid is None:
+            return
+        y, x = (int(value // grid.mpp) for value in place)
+
+        def done(reader: str) -> None:
+            status = self._viewer.status
+            if tuple(self._viewer.cursor.position[-2:]) != place or not isinstance(status, dict):
+                return
+            self._who = place, f" by {reader}" if reader else ""
+            for word in ("corrected", "accepted"):
+                text = str(status.get("coordinates", ""))
+                if reader and f" {word} ·" in text:
+                    said = text.replace(f" {word} ·", f" {word} by {reader} ·", 1)
+                    self._viewer.status = {**status, "coordinates": said}
+
+        self._jobs.start("who", lambda job: case.editing.reader_at(y, x), done=done)
 
 
-def under_pointer(entry: OpenSlide, position: Any, style: OverlayStyle) -> str:
-    """Class, score and run at a place in µm; empty where there is nothing to say."""
+def under_pointer(entry: OpenSlide, position: Any, style: OverlayStyle, by: str = "") -> str:
+    """Class, score and run at a place in µm; empty where there is nothing to say.
+
+    Parameters
+    ----------
+    entry : OpenSlide
+        The slide.
+    position : (float, float)
+        The place.
+    style : OverlayStyle
+        Whose words are used.
+    by : str
+        " by …", who corrected it, where that is known.
+    """
     composite = entry.session.composite
     if composite is None:
         return ""
@@ -221,6 +269,14 @@ def under_pointer(entry: OpenSlide, position: Any, style: OverlayStyle) -> str:
         return "not analysed"
     run = composite.run_at(y, x)
     parts = [words[value]]
+    said = int(composite.read(y, x, 1, 1, what="correction")[0, 0])
+    if said != UNTOUCHED:
+        predicted = int(composite.read(y, x, 1, 1, what="prediction")[0, 0])
+        was = words.get(predicted) or (
+            style.name_of(predicted) if predicted in CLASS_BY_VALUE else "not analysed"
+        )
+        parts.append(("corrected" if predicted != said else "accepted") + by)
+        parts.append(f"model: {was}")
     if value not in (SKIPPED, UNREADABLE):
         score = composite.read(y, x, 1, 1, what="score")[0, 0] / 255
         parts.append(f"model score {score:.2f}, not calibrated")

@@ -129,6 +129,11 @@ class FoldingSection(QWidget):
         layout.addWidget(content)
         self.toggle.toggled.connect(self.set_open)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is unfolded."""
+        return self.toggle.isChecked()
+
     def set_open(self, opened: bool) -> None:
         """Fold or unfold."""
         self.toggle.setChecked(opened)

@@ -128,8 +128,8 @@ class SegmentControl(QObject):
     def refresh(self) -> None:
         """Bring button and estimate up to date with slide, model and target."""
         why_not = self.why_not()
-        self._view.allow(why_not)
         entry = self._slides.active
+        self._view.allow(why_not, primary=entry is None or not entry.session.has_results)
         known = entry is not None and entry.session.slide.info.mpp is not None
         self._view.draw.setEnabled(known)
         if self.running is not None:

@@ -82,10 +82,18 @@ class SegmentView(QWidget):
         self.draw.setText("Done" if drawing else "Draw")
         self.draw.blockSignals(False)
 
-    def allow(self, why_not: str) -> None:
-        """Enable the button, or say in its tooltip why it cannot be pressed."""
+    def allow(self, why_not: str, primary: bool = True) -> None:
+        """Enable the button, or say in its tooltip why it cannot be pressed.
+
+        Parameters
+        ----------
+        why_not : str
+            Empty where it can be pressed.
+        primary : bool
+            Whether it is what one would press next.
+        """
         self.segment.setEnabled(not why_not)
-        self.segment.set_primary(not why_not)
+        self.segment.set_primary(primary and not why_not)
         self.segment.setToolTip(why_not or f"Start; what I see: {self._key}")
 
     def show_idle(self) -> None:

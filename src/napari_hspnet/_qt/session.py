@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from napari_hspnet.cases import RunWriter
     from napari_hspnet.inference import TissueMap
 
-__all__ = ["AreaTable", "CaseState", "SlideSession", "count_areas", "describe_runs"]
+__all__ = [
+    "AreaTable",
+    "CaseState",
+    "SlideSession",
+    "count_areas",
+    "count_changes",
+    "describe_runs",
+]
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class SlideSession:
         self.live: RunWriter | None = None
         self.composite: Composite | None = None
         self.areas: AreaTable | None = None
+        self.changes: dict[tuple[int, int], float] = {}
         self._tissue: TissueMap | None = None
         self._former: list[Slide] = []
         self._opening = threading.Lock()
@@ -88,6 +96,11 @@ class SlideSession:
     def runs(self) -> tuple[RunInfo, ...]:
         """The runs that are shown, the topmost first."""
         return () if self.composite is None else self.composite.runs
+
+    @property
+    def has_results(self) -> bool:
+        """Whether there is something to show: a run, or a correction."""
+        return bool(self.runs) or (self.case is not None and bool(self.case.corrections.chunks))
 
     @property
     def synthetic_shown(self) -> bool:
@@ -191,7 +204,7 @@ class SlideSession:
         with self._opening:
             case, self.case = self.case, None
             opened, self._opened = self._opened, None
-        self.composite, self.live, self.areas = None, None, None
+        self.composite, self.live, self.areas, self.changes = None, None, None, {}
         if case is not None:
             case.close()
         if opened is not None:
@@ -208,6 +221,12 @@ class SlideSession:
 def count_areas(composite: Composite) -> AreaTable:
     """mm² per class of the whole slide; a worker calls it."""
     return AreaTable(dict(composite.areas().mm2))
+
+
+def count_changes(composite: Composite) -> dict[tuple[int, int], float]:
+    """mm² by (prediction, correction); a worker calls it."""
+    square = (composite.grid.mpp / 1000) ** 2
+    return {pair: count * square for pair, count in composite.changes().items()}
 
 
 def describe_runs(runs: tuple[RunInfo, ...]) -> str:

@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from napari_hspnet._qt.display import overlay_levels, veil_levels
+from napari_hspnet._qt.display import change_levels, overlay_levels, veil_levels
 from napari_hspnet._qt.session import SlideSession
 from napari_hspnet._qt.slide_layer import KEY, MICROMETRES
 from napari_hspnet._qt.slots import into_napari
-from napari_hspnet._qt.style import OverlayStyle, overlay_colours, veil_colours
+from napari_hspnet._qt.style import (
+    OverlayStyle,
+    change_colours,
+    overlay_colours,
+    veil_colours,
+)
 from napari_hspnet._qt.words import elided
 
 __all__ = ["SlideLayers"]
@@ -37,6 +42,7 @@ class SlideLayers:
         self._viewer = viewer
         self._overlay: Any = None
         self._veil: Any = None
+        self._changes: Any = None
         self._regions: Any = None
         self._style = OverlayStyle()
         self._active = True
@@ -67,6 +73,8 @@ class SlideLayers:
             self._overlay = None
         elif layer is self._veil:
             self._veil = None
+        elif layer is self._changes:
+            self._changes = None
         elif layer is self._regions:
             self._regions = None
 
@@ -101,10 +109,14 @@ class SlideLayers:
                     )
                 if changed and style.veil and self._active and self._veil is not None:
                     self._veil.data = _shown(veil_levels(self.session.composite.levels))
+                if changed and style.changes and self._active and self._changes is not None:
+                    self._changes.data = _shown(change_levels(self.session.composite))
                 if style.palette != before.palette:
                     self._overlay.colormap = _direct(overlay_colours(style))
             if self._overlay.opacity != style.opacity:
                 self._overlay.opacity = style.opacity
+        if style.changes and self._changes is None:
+            self._add_changes()
         self._show_or_hide()
 
     def hold_hidden(self, hidden: bool) -> None:
@@ -154,18 +166,24 @@ class SlideLayers:
 
     def remove_results(self) -> None:
         """Take overlay and veil out of the viewer."""
-        for layer in (self._overlay, self._veil):
+        for layer in (self._overlay, self._veil, self._changes):
             if layer is not None and layer in self._viewer.layers:
                 with into_napari():
                     self._viewer.layers.remove(layer)
-        self._overlay = self._veil = None
+        self._overlay = self._veil = self._changes = None
 
     @property
     def _name(self) -> str:
         return self.session.slide.info.path.stem
 
     def _all(self) -> Iterator[Any]:
-        for layer in (self.slide_layer, self._overlay, self._veil, self._regions):
+        for layer in (
+            self.slide_layer,
+            self._overlay,
+            self._veil,
+            self._changes,
+            self._regions,
+        ):
             if layer is not None:
                 yield layer
 
@@ -175,43 +193,60 @@ class SlideLayers:
 
     def _add_results(self) -> None:
         assert self.session.composite is not None
-        levels, grid = self.session.composite.levels, self.session.composite.grid
-        mark = self.session.slide.info.fingerprint
-        where = {
-            "scale": (grid.mpp, grid.mpp),
-            "translate": (grid.mpp / 2, grid.mpp / 2),
-            "units": MICROMETRES,
-            "multiscale": len(levels) > 1,
-        }
+        levels = self.session.composite.levels
         with _keeping_selection(self._viewer), into_napari():
-            self._veil = self._viewer.add_labels(
-                _shown(veil_levels(levels)),
-                name=f"Not analysed · {elided(self._name, 20)}",
-                colormap=_direct(veil_colours()),
-                opacity=1.0,
-                visible=self._wanted(self._style.veil),
-                metadata={KEY: {"kind": "veil", "of": mark}},
-                **where,
+            self._veil = self._add(
+                veil_levels(levels),
+                "veil",
+                f"Not analysed · {elided(self._name, 20)}",
+                veil_colours(),
+                self._style.veil,
             )
-            self._overlay = self._viewer.add_labels(
-                _shown(overlay_levels(levels, self._style)),
-                name=f"Overlay · {elided(self._name, 24)}",
-                colormap=_direct(overlay_colours(self._style)),
-                opacity=self._style.opacity,
-                visible=self._wanted(self._style.visible),
-                metadata={KEY: {"kind": "overlay", "of": mark}},
-                **where,
+            self._overlay = self._add(
+                overlay_levels(levels, self._style),
+                "overlay",
+                f"Overlay · {elided(self._name, 24)}",
+                overlay_colours(self._style),
+                self._style.visible,
             )
-            for layer in (self._veil, self._overlay):
-                layer.editable = False
-                self._sort(layer)
+            self._overlay.opacity = self._style.opacity
+            self._sort(self._veil, above=self.slide_layer)
+            self._sort(self._overlay, above=self._veil)
 
-    def _sort(self, layer: Any) -> None:
-        """Put a new layer right above the slide (and the veil), below drawn regions."""
+    def _add_changes(self) -> None:
+        assert self.session.composite is not None
+        with _keeping_selection(self._viewer), into_napari():
+            self._changes = self._add(
+                change_levels(self.session.composite),
+                "changes",
+                f"Changed · {elided(self._name, 24)}",
+                change_colours(),
+                True,
+            )
+            self._sort(self._changes, above=self._overlay)
+
+    def _add(self, levels: Sequence[Any], kind: str, name: str, colours: Any, visible: bool) -> Any:
+        assert self.session.composite is not None
+        mpp = self.session.composite.grid.mpp
+        layer = self._viewer.add_labels(
+            _shown(levels),
+            name=name,
+            colormap=_direct(colours),
+            opacity=1.0,
+            visible=self._wanted(visible),
+            metadata={KEY: {"kind": kind, "of": self.session.slide.info.fingerprint}},
+            scale=(mpp, mpp),
+            translate=(mpp / 2, mpp / 2),
+            units=MICROMETRES,
+            multiscale=len(levels) > 1,
+        )
+        layer.editable = False
+        return layer
+
+    def _sort(self, layer: Any, above: Any) -> None:
+        """Put a new layer right above another one."""
         layers = self._viewer.layers
-        place = layers.index(self.slide_layer) + 1
-        if layer is self._overlay and self._veil in layers:
-            place = layers.index(self._veil) + 1
+        place = layers.index(above) + 1
         at = layers.index(layer)
         if at != place:
             layers.move(at, place)
@@ -223,6 +258,7 @@ class SlideLayers:
         for layer, visible in (
             (self._overlay, self._style.visible),
             (self._veil, self._style.veil),
+            (self._changes, self._style.changes),
         ):
             if layer is not None and layer.visible != self._wanted(visible):
                 with into_napari():

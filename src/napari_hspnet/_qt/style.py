@@ -26,6 +26,7 @@ __all__ = [
     "LINE_WIDTHS",
     "VEIL_VALUES",
     "OverlayStyle",
+    "change_colours",
     "overlay_colours",
     "value_table",
     "veil_colours",
@@ -65,6 +66,8 @@ class OverlayStyle:
         Whether it is shown at all.
     veil : bool
         Whether "not analysed" is marked.
+    changes : bool
+        Whether it is outlined where a reader changed what the model said.
     """
 
     palette: str = "paper"
@@ -74,6 +77,7 @@ class OverlayStyle:
     opacity: float = 0.9
     visible: bool = True
     veil: bool = True
+    changes: bool = False
 
     @property
     def colours(self) -> Palette:
@@ -147,6 +151,17 @@ def veil_colours() -> dict[int | None, Rgba]:
         4: (0.95, 0.35, 0.05, dark + 0.2),
         5: (0.25, 0.25, 0.30, light),
         6: (0.25, 0.25, 0.30, dark),
+    }
+
+
+def change_colours() -> dict[int | None, Rgba]:
+    """Colours of the outline of what was changed; see `display.ChangeLevel`."""
+    clear = (0.0, 0.0, 0.0, 0.0)
+    magenta = (1.0, 0.0, 0.85, 1.0)
+    return {None: clear, 0: clear, HALO: (1.0, 1.0, 1.0, 0.9)} | {
+        c.value + extra: colour
+        for c in CLASSES
+        for extra, colour in ((0, clear), (LINE, magenta), (HALO, (1.0, 1.0, 1.0, 0.9)))
     }
 
 

@@ -18,11 +18,12 @@ from napari_hspnet.cases.composite import Composite, CorrectionSource, Source
 from napari_hspnet.cases.corrections import Corrections, PastCorrections
 from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.editing import Editing
+from napari_hspnet.cases.facts import SlideFacts
 from napari_hspnet.cases.failures import case_failures
 from napari_hspnet.cases.journal import BEGIN, RUNS, SLIDE, Journal, moment
 from napari_hspnet.cases.lock import CaseLock
 from napari_hspnet.cases.places import default_case_folder, refuse_network
-from napari_hspnet.cases.record import FINISHED, RunInfo, RunRecord
+from napari_hspnet.cases.record import FINISHED, RunInfo, RunRecord, active_runs
 from napari_hspnet.cases.review import Review
 from napari_hspnet.cases.store import Array, CorrectionStore, Key, RunStore
 from napari_hspnet.cases.writer import RunWriter
@@ -78,7 +79,10 @@ class Case:
         self.journal = Journal(database, clock)
         if lock is not None:
             self._clean()
-            self._begin_journal()
+            # As one: a case of the present format has a journal that says so.
+            with database.transaction():
+                database.migrate()
+                self._begin_journal()
         self.review = Review(database, self.journal)
         self._store = CorrectionStore(folder / _CORRECTION, self.grid)
         self.corrections = Corrections(self._store, self.journal, self._cache, lock is None)
@@ -254,8 +258,9 @@ class Case:
         only : iterable of str, optional
             Ids of finished runs to show instead of the active ones, the topmost last.
         """
-        runs = {run.id: run for run in self.runs}
+        # In this order: a run that becomes active in between is known then.
         shown = self.active if only is None else tuple(only)
+        runs = {run.id: run for run in self.runs}
         sources = [self._source(runs[run_id]) for run_id in reversed(shown)]
         if live is not None and all(source.info().id != live.info.id for source in sources):
             sources.insert(0, Source(lambda: live.info, live.chunk, lambda: live.pixels, True))
@@ -271,9 +276,10 @@ class Case:
             If the journal is damaged.
         """
         active: list[str] = []
-        for entry in self.journal.entries(until=seq):
-            if entry.kind == RUNS:
-                active = [run["id"] for run in entry.body["active"]]
+        with case_failures(self.folder):
+            for entry in self.journal.entries(until=seq):
+                if entry.kind == RUNS:
+                    active = [run["id"] for run in entry.body["active"]]
         runs = {run.id: run for run in self.runs}
         past: CorrectionSource = PastCorrections(self.journal, self._store, seq)
         sources = [self._source(runs[i]) for i in reversed(active) if i in runs]
@@ -283,6 +289,14 @@ class Case:
     def slide(self) -> tuple[str, str]:
         """Fingerprint and file name of the slide that it belongs to."""
         return self._database.slide()
+
+    @property
+    def slide_facts(self) -> SlideFacts:
+        """All that is known of that slide without its file."""
+        name, fingerprint, height, width, mpp_y, mpp_x = self._database.query(
+            "SELECT name, fingerprint, height, width, mpp_y, mpp_x FROM slide"
+        )[0]
+        return SlideFacts(name, fingerprint, (height, width), (mpp_y, mpp_x))
 
     def attach(self, info: SlideInfo, reader: str) -> None:
         """Let the case belong to another file of the same picture.
@@ -359,17 +373,7 @@ class Case:
 
     def _enter_runs(self) -> None:
         """Journal which runs are active, the topmost last, and where."""
-        runs = {run.id: run for run in self.runs}
-        active = [
-            {
-                "id": run_id,
-                "model": runs[run_id].record.model_name,
-                "sha256": runs[run_id].record.model_sha256,
-                "region": runs[run_id].record.region,
-            }
-            for run_id in self.active
-        ]
-        self.journal.append(RUNS, "", {"active": active})
+        self.journal.append(RUNS, "", active_runs(self.runs, self.active))
 
     def _begin_journal(self) -> None:
         if self.journal.last:
@@ -378,12 +382,11 @@ class Case:
         migrated = self._database.migrated_from
         said: dict[str, Any] = {"fingerprint": fingerprint, "name": name}
         said |= {"grid": [*self.grid.shape, self.grid.mpp]}
-        with self._database.transaction():
-            self.journal.append(
-                BEGIN, "", said if migrated is None else {**said, "migrated_from": migrated}
-            )
-            if self.active:
-                self._enter_runs()
+        self.journal.append(
+            BEGIN, "", said if migrated is None else {**said, "migrated_from": migrated}
+        )
+        if self.active:
+            self._enter_runs()
 
     def _forget(self, run_id: str) -> None:
         self._drop_writer(run_id)
@@ -412,12 +415,31 @@ def _refuse_foreign(folder: Path, info: SlideInfo) -> None:
     with case_failures(folder):
         if folder.is_file():
             raise CaseError("This is a file, not a case folder", advice=_offer(info), path=folder)
-        if not folder.is_dir() or (folder / _DATABASE).exists():
+        if not folder.is_dir():
+            return
+        database = folder / _DATABASE
+        if database.exists() and (database.stat().st_size or _holds(database, "-wal")):
+            return
+        runs = folder / _RUNS
+        if (folder / _CORRECTION).exists() or (runs.is_dir() and any(runs.iterdir())):
+            # A new database would know nothing of them, and have the runs removed.
+            raise CaseError(
+                "The folder holds results, but their case.sqlite is gone",
+                advice="Restore it from a backup, or begin it anew from the results with "
+                "`napari-hspnet case rescue`",
+                path=folder,
+            )
+        if database.exists():
             return
         if any(entry.name not in (_LOCK, _RUNS) for entry in folder.iterdir()):
             raise CaseError(
                 "The folder holds other files and is no case", advice=_offer(info), path=folder
             )
+
+
+def _holds(database: Path, end: str) -> bool:
+    beside = database.with_name(database.name + end)
+    return beside.exists() and beside.stat().st_size > 0
 
 
 def _offer(info: SlideInfo) -> str:

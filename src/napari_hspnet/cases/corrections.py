@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,19 @@ import numpy.typing as npt
 from napari_hspnet.cases.cache import ChunkCache
 from napari_hspnet.cases.failures import case_failures
 from napari_hspnet.cases.history import History
-from napari_hspnet.cases.journal import EDIT, REDO, UNDO, Entry, Journal, PackedTile
+from napari_hspnet.cases.journal import (
+    EDIT,
+    REDO,
+    UNDO,
+    Entry,
+    Journal,
+    PackedTile,
+    damaged_entry,
+)
 from napari_hspnet.cases.sampling import sample, sampled_span
 from napari_hspnet.cases.store import CHUNK, CorrectionStore, Key
 from napari_hspnet.classes import NOT_RUN
-from napari_hspnet.errors import CaseError
+from napari_hspnet.errors import CaseError, OutputError
 
 __all__ = ["UNTOUCHED", "Corrections", "PastCorrections", "effect"]
 
@@ -29,14 +38,22 @@ _MAP = "class"
 
 
 def effect(journal: Journal, entry: Entry) -> Iterator[tuple[PackedTile, bool]]:
-    """The tiles that an entry writes, in order, each with whether its `after` counts."""
+    """The tiles that an entry writes, in order, each with whether its `after` counts.
+
+    Raises
+    ------
+    CaseError
+        If the journal is damaged there.
+    """
     if entry.kind == EDIT:
         for tile in journal.tiles(entry.seq):
             yield tile, True
     elif entry.kind in (UNDO, REDO):
         forward = entry.kind == REDO
-        of = entry.body["of"] if forward else reversed(entry.body["of"])
-        for seq in of:
+        of = entry.body.get("of")
+        if not isinstance(of, list):
+            raise damaged_entry(entry.seq, "it does not say of what")
+        for seq in of if forward else reversed(of):
             for tile in journal.tiles(seq):
                 yield tile, forward
 
@@ -64,7 +81,12 @@ class Corrections:
     ) -> None:
         self._store, self._journal, self._cache = store, journal, cache
         self._read_only = read_only
+        # Who changes the store: one thread at a time, also for a repair while reading.
+        self._writing = threading.RLock()
         self._state = threading.Lock()
+        self._written: dict[Key, int] = {}
+        self._taken = 0
+        self._behind = False
         self._held: dict[Key, Array] = {}
         self._unsynced: set[Key] = set()
         self._versions: dict[tuple[int, int], int] = {}
@@ -90,19 +112,20 @@ class Corrections:
 
     def chunk(self, key: Key) -> Array | None:
         """A chunk as it is now, or None where nothing was said; from any thread."""
-        with self._state:
-            if key in self._held:
-                return self._held[key].copy()
-        held, chunk = self._cache.get(("correction", key))
-        if held:
-            return chunk
-        chunk = self._stored(key)
-        with self._state:
-            # What was written meanwhile must not be hidden by what was read.
-            if key in self._held:
-                return self._held[key].copy()
-            self._cache.put(("correction", key), chunk)
-        return chunk
+        while True:
+            with self._state:
+                if key in self._held:
+                    return self._held[key].copy()
+                written = self._written.get(key)
+            held, chunk = self._cache.get(("correction", key))
+            if held:
+                return chunk
+            chunk = self._stored(key)
+            with self._state:
+                # What was written meanwhile must not be hidden by what was read.
+                if written == self._written.get(key) and key not in self._held:
+                    self._cache.put(("correction", key), chunk)
+                    return chunk
 
     def take(self, entry: Entry) -> None:
         """Write what an entry says, at all levels; the journal has it already.
@@ -113,31 +136,43 @@ class Corrections:
             Disk full or gone. The entry counts nevertheless: it shows, and is
             written at the next opening.
         """
-        try:
-            for tile, after in effect(self._journal, entry):
-                self._change(tile, tile.values(after))
-                if sum(chunk.nbytes for chunk in self._held.values()) > _HELD_BYTES:
-                    self._write()
-        finally:
-            self._write()
+        with self._writing:
+            try:
+                for tile, after in effect(self._journal, entry):
+                    self._change(tile, tile.values(after))
+                    if sum(chunk.nbytes for chunk in self._held.values()) > _HELD_BYTES:
+                        # Where the disk does not take it, the rest is to show all the same.
+                        with suppress(OutputError):
+                            self._write()
+                self._taken = entry.seq
+            except BaseException:
+                self._behind = True
+                raise
+            finally:
+                self._write()
 
     def sync(self) -> None:
         """Have all of it on the disk, and say so in the journal's table."""
         if self._read_only:
             return
-        last = self._journal.last
-        with self._state:
-            if self._held:
+        with self._writing:
+            if self._held or self._behind:
                 return
-            keys, self._unsynced = self._unsynced, set()
-        with case_failures(self._store.folder):
-            self._store.sync(keys)
-        if self._journal.seen != last:
-            self._journal.set_seen(last)
+            with case_failures(self._store.folder):
+                self._store.sync(self._unsynced)
+            self._unsynced.clear()
+            if self._journal.seen != self._taken:
+                self._journal.set_seen(self._taken)
 
     def _catch_up(self) -> None:
-        # A folder that went away holds nothing that was seen.
-        seen = self._journal.seen if self._store.exists else 0
+        seen = self._journal.seen
+        if seen and not self._store.exists:
+            # A folder that went away holds nothing that was seen; said before it is
+            # made anew, or a crash in between would leave it half empty for good.
+            seen = 0
+            if not self._read_only:
+                self._journal.set_seen(0)
+        self._taken = seen
         for entry in self._journal.entries(after=seen):
             self.take(entry)
 
@@ -183,6 +218,7 @@ class Corrections:
                 self._store.write(key, self._held[key])
                 with self._state:
                     self._unsynced.add(key)
+                    self._written[key] = self._written.get(key, 0) + 1
                     self._cache.put(("correction", key), self._held.pop(key))
 
     def _stored(self, key: Key) -> Array | None:
@@ -191,20 +227,22 @@ class Corrections:
         except CaseError:
             if not self._journal.there:
                 raise
-        made = self._remade(key)
-        with self._state:
-            self._repaired.add(key)
-            if not self._read_only:
-                self._unsynced.add(key)
-        if not self._read_only:
-            with case_failures(self._store.folder):
+        with self._writing:
+            try:
+                # Another thread may have been here first.
+                return self._store.read(key)
+            except CaseError:
+                made = PastCorrections(self._journal, self._store, self._journal.last).chunk(key)
+            with self._state:
+                self._repaired.add(key)
+                if self._read_only:
+                    return made
                 whole = np.full(self._store.extent(key), UNTOUCHED, np.uint8)
-                self._store.write(key, whole if made is None else made)
+                self._held[key] = whole if made is None else made.copy()
+            # It shows also where the disk does not take it; it is tried again.
+            with suppress(OutputError):
+                self._write()
         return made
-
-    def _remade(self, key: Key) -> Array | None:
-        past = PastCorrections(self._journal, self._store, self._journal.last)
-        return past.chunk(key)
 
 
 class PastCorrections:
@@ -218,12 +256,17 @@ class PastCorrections:
         For the shape of its levels; not read.
     until : int
         The last entry that counts.
+
+    Attributes
+    ----------
+    standing : frozenset of int
+        Numbers of the edits that stand then.
     """
 
     def __init__(self, journal: Journal, store: CorrectionStore, until: int) -> None:
         self._journal, self._store = journal, store
         history = History.of(journal.entries(until=until))
-        self._standing = history.standing()
+        self.standing = history.standing()
         self._touched = frozenset(journal.chunks())
         self._cache = ChunkCache()
 
@@ -251,7 +294,7 @@ class PastCorrections:
             return None
         chunk: Array | None = None
         for seq in self._journal.touching(row, col):
-            if seq not in self._standing:
+            if seq not in self.standing:
                 continue
             tile = self._journal.tile(seq, row, col)
             if tile is None:

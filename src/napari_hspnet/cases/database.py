@@ -38,13 +38,16 @@ class CaseDatabase:
     check : bool
         Whether damaged pages are looked for. Without, a damaged database opens as
         long as SQLite can find its tables.
+    still : bool
+        Nobody writes meanwhile, and the write-ahead log is empty: then reading
+        leaves no file of SQLite's beside it. Goes with `read_only`.
 
     Attributes
     ----------
     format : int
         As found; a read-only case may be of an older one, without a journal.
     migrated_from : int or None
-        The format before this opening migrated it.
+        The format before `migrate`.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class CaseDatabase:
         info: SlideInfo | None = None,
         grid: LabelGrid | None = None,
         check: bool = True,
+        still: bool = False,
     ) -> None:
         self._path = path
         self._guard = threading.RLock()
@@ -73,7 +77,7 @@ class CaseDatabase:
         self.format = FORMAT_VERSION
         self.migrated_from: int | None = None
         with case_failures(path.parent):
-            self._db = _connect_read_only(path) if read_only else _connect(path)
+            self._db = _connect_read_only(path, still) if read_only else _connect(path)
             try:
                 self._open(info, grid, check)
             except BaseException:
@@ -92,17 +96,34 @@ class CaseDatabase:
         self.grid = LabelGrid((row[0], row[1]), row[2])
         if info is not None and grid is not None:
             self._check_slide(info, grid)
-        # Last, so that what is refused stays as it was.
         self.format = version
-        if version < FORMAT_VERSION and not self.read_only:
+
+    def migrate(self) -> None:
+        """Bring a case of an older format up to date.
+
+        Apart from opening, so that what is refused stays as it was, and so that
+        the journal can begin in the same transaction.
+        """
+        if self.format < FORMAT_VERSION:
             with self.transaction() as db:
-                schema.migrate(db, version)
-            self.format, self.migrated_from = FORMAT_VERSION, version
+                schema.migrate(db, self.format)
+            self.format, self.migrated_from = FORMAT_VERSION, self.format
 
     def close(self) -> None:
         """Close the database; its write-ahead log is folded in."""
         with self._guard, case_failures(self._path.parent):
             self._db.close()
+
+    def size(self) -> int:
+        """Bytes that it takes on the disk, the write-ahead log with it."""
+        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """No other thread uses the database meanwhile; gives whether a transaction is open."""
+        with self._guard:
+            yield self._depth > 0
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -279,6 +300,23 @@ class CaseDatabase:
                 self._runs = known
         return known
 
+    def run(self, run_id: str) -> RunInfo:
+        """One run, whatever the table holds beside it.
+
+        Raises
+        ------
+        CaseError
+            If there is none, or it is damaged.
+        """
+        with self._guard, case_failures(self._path.parent):
+            rows = self._db.execute(
+                "SELECT id, record, state, finished, seconds, pixels FROM run WHERE id = ?",
+                (run_id,),
+            ).fetchall()
+            if not rows:
+                raise KeyError(f"no run {run_id}")
+            return self._info(*rows[0])
+
     def _info(
         self,
         run_id: str,
@@ -288,7 +326,7 @@ class CaseDatabase:
         seconds: float | None,
         pixels: str,
     ) -> RunInfo:
-        counts = {int(value): int(count) for value, count in json.loads(pixels).items()}
+        counts = {int(value): int(count) for value, count in dict(json.loads(pixels)).items()}
         square = (self.grid.mpp / 1000) ** 2
         return RunInfo(
             run_id,
@@ -309,6 +347,22 @@ class CaseDatabase:
             )
         return RunInfo(run_id, record, WRITING)
 
+    def put_run(self, run: RunInfo) -> None:
+        """Enter a run that is finished already, as it was before; it is not active."""
+        with self._changing_runs() as db:
+            db.execute(
+                "INSERT INTO run (id, record, state, finished, seconds, pixels) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    run.id,
+                    run.record.to_json(),
+                    run.state,
+                    run.finished,
+                    run.seconds,
+                    _counts(run.pixels),
+                ),
+            )
+
     def finish_run(self, run_id: str, seconds: float, pixels: Mapping[int, int]) -> None:
         """Say that a run's folder is complete; it becomes the topmost active run."""
         with self._changing_runs() as db:
@@ -319,7 +373,7 @@ class CaseDatabase:
                     FINISHED,
                     datetime.now(UTC).isoformat(timespec="seconds"),
                     seconds,
-                    json.dumps({str(value): count for value, count in sorted(pixels.items())}),
+                    _counts(pixels),
                     run_id,
                 ),
             )
@@ -351,6 +405,10 @@ class CaseDatabase:
             db.executemany("UPDATE run SET position = ? WHERE id = ?", chosen)
 
 
+def _counts(pixels: Mapping[int, int]) -> str:
+    return json.dumps({str(value): count for value, count in sorted(pixels.items())})
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
     try:
@@ -362,10 +420,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _connect_read_only(path: Path) -> sqlite3.Connection:
+def _connect_read_only(path: Path, still: bool) -> sqlite3.Connection:
     # `immutable` is for media on which SQLite cannot even make its shared-memory
     # file; elsewhere it would overlook a writer's write-ahead log.
-    for query in ("mode=ro", "mode=ro&immutable=1"):
+    for query in ("mode=ro", "mode=ro&immutable=1")[still:]:
         uri = f"{path.resolve().as_uri()}?{query}"
         db = sqlite3.connect(uri, uri=True, timeout=5, check_same_thread=False)
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_hspnet.cases.composite import Composite
+from napari_hspnet.cases.composite import Composite, CorrectionSource
 from napari_hspnet.cases.corrections import UNTOUCHED, Corrections
 from napari_hspnet.cases.history import Act, History
 from napari_hspnet.cases.journal import EDIT, REDO, UNDO, Entry, Journal, PackedTile, pack_tile
@@ -22,7 +22,7 @@ from napari_hspnet.classes import CIN3
 from napari_hspnet.errors import CancelledError, HspnetError, InputError
 from napari_hspnet.slides.region import PixelBox
 
-__all__ = ["EditResult", "Editing", "Patch", "accepted", "filled"]
+__all__ = ["Draft", "EditResult", "Editing", "Patch", "accepted", "filled"]
 
 Array = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -148,7 +148,7 @@ class Editing:
         """
         with self._guard:
             history = self._acts()
-            made = _Act(self.composite(), self.corrections, self.review)
+            made = Draft(self.composite(), self.corrections, self.review)
             for number, patch in enumerate(patches, start=1):
                 if cancel is not None and cancel.is_set():
                     raise CancelledError
@@ -159,22 +159,28 @@ class Editing:
                 if made.locked:
                     raise self.review.locked_error(made.locked)
                 return EditResult(None, made.box)
-            body: dict[str, Any] = {
-                "tool": tool,
-                **(said or {}),
-                "box": made.sides,
-                "changes": dict(sorted(made.changes.items())),
-                "runs": sorted(made.runs),
-            }
+            body = {"tool": tool, **(said or {}), **made.said}
             if continues:
                 body["continues"] = True
-            if made.locked:
-                body["left_locked"] = sorted(made.locked)
             entry = self.journal.append(EDIT, reader, body, made.tiles)
             warning = self._entered(entry, history)
             if progress is not None:
                 progress(1.0)
             return EditResult(entry, made.box, tuple(sorted(made.locked)), warning)
+
+    def reader_at(self, y: int, x: int) -> str:
+        """Who said what stands at label pixel (y, x); empty where nobody did."""
+        row, col = y // CHUNK, x // CHUNK
+        standing = self._acts().standing()
+        for seq in reversed(self.journal.touching(row, col)):
+            tile = self.journal.tile(seq, row, col) if seq in standing else None
+            if tile is None:
+                continue
+            at = y - row * CHUNK - tile.y, x - col * CHUNK - tile.x
+            inside = 0 <= at[0] < tile.height and 0 <= at[1] < tile.width
+            if inside and tile.values()[at] != tile.values(after=False)[at]:
+                return self.journal.entry(seq).reader
+        return ""
 
     def undo(self, reader: str) -> EditResult | None:
         """Take back the last act that stands; None where there is none.
@@ -246,26 +252,43 @@ class Editing:
         return history
 
 
-class _Act:
-    """What an act changes, gathered chunk by chunk."""
+class Draft:
+    """What an act changes, gathered chunk by chunk; for `Editing` and the rescue of a case."""
 
-    def __init__(self, composite: Composite, corrections: Corrections, review: Review) -> None:
+    def __init__(self, composite: Composite, corrections: CorrectionSource, review: Review) -> None:
         self._composite, self._corrections, self._review = composite, corrections, review
-        self.tiles: list[PackedTile] = []
+        self._tiles: dict[tuple[int, int], PackedTile] = {}
         self.changes: Counter[str] = Counter()
         self.runs: set[str] = set()
         self.locked: set[int] = set()
         self._boxes: list[tuple[int, int, int, int]] = []
 
     @property
+    def tiles(self) -> list[PackedTile]:
+        return list(self._tiles.values())
+
+    @property
     def box(self) -> PixelBox:
         return _joined(self._boxes)
 
     @property
-    def sides(self) -> list[int]:
-        return _sides(self.box)
+    def said(self) -> dict[str, Any]:
+        """What the journal says of it beside its tiles."""
+        said: dict[str, Any] = {
+            "box": _sides(self.box),
+            "changes": dict(sorted(self.changes.items())),
+            "runs": sorted(self.runs),
+        }
+        return said | ({"left_locked": sorted(self.locked)} if self.locked else {})
 
     def take(self, patch: Patch) -> None:
+        """Take in what a patch changes.
+
+        Raises
+        ------
+        InputError
+            A value that no correction has.
+        """
         shape = self._composite.grid.shape
         height, width = patch.values.shape
         box = PixelBox(patch.y, patch.x, patch.y + height, patch.x + width)
@@ -301,7 +324,9 @@ class _Act:
         before, values, changed = before[tight], values[tight], changed[tight]
         after = np.where(changed, values, before).astype(np.uint8)
         y, x = part.y0 + tight[0].start, part.x0 + tight[1].start
-        self.tiles.append(pack_tile(*place, y - own.y0, x - own.x0, before, after))
+        tile = pack_tile(*place, y - own.y0, x - own.x0, before, after)
+        known = self._tiles.get(place)
+        self._tiles[place] = tile if known is None else _one_tile(known, tile, changed, chunk)
         self._count(y, x, before, after, changed)
 
     def _note(self, mask: Mask, part: PixelBox) -> tuple[slice, slice]:
@@ -326,6 +351,24 @@ class _Act:
         for pair in np.flatnonzero(counts):
             self.changes[f"{pair // 256}>{pair % 256}"] += int(counts[pair])
         self.runs |= self._composite.owners(y, x, changed)
+
+
+def _one_tile(
+    first: PackedTile, second: PackedTile, changed: Mask, chunk: Array | None
+) -> PackedTile:
+    """Two tiles of one chunk as one: an entry has one for each chunk."""
+    y, x = min(first.y, second.y), min(first.x, second.x)
+    bottom = max(first.y + first.height, second.y + second.height)
+    right = max(first.x + first.width, second.x + second.width)
+    if chunk is None:
+        before = np.full((bottom - y, right - x), UNTOUCHED, np.uint8)
+    else:
+        before = chunk[y:bottom, x:right]
+    after = before.copy()
+    for tile, where in ((first, None), (second, changed)):
+        box = np.s_[tile.y - y : tile.y - y + tile.height, tile.x - x : tile.x - x + tile.width]
+        np.copyto(after[box], tile.values(), where=True if where is None else where)
+    return pack_tile(first.row, first.col, y, x, before, after)
 
 
 def filled(selection: Selection, value: int) -> Iterator[Patch]:

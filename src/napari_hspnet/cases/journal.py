@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from napari_hspnet.cases.audit import Damage, audit
 from napari_hspnet.cases.database import CaseDatabase
+from napari_hspnet.cases.packing import (
+    FIRST,
+    PackedTile,
+    canonical,
+    entry_hash,
+    pack_tile,
+    stored_tile,
+    tiles_hash,
+)
 from napari_hspnet.errors import CaseError, InputError
 
 __all__ = [
@@ -24,68 +30,20 @@ __all__ = [
     "RUNS",
     "SLIDE",
     "UNDO",
+    "Damage",
     "Entry",
     "Journal",
     "PackedTile",
+    "damaged_entry",
     "moment",
     "pack_tile",
 ]
 
-Array = npt.NDArray[np.uint8]
-
 BEGIN, EDIT, UNDO, REDO = "begin", "edit", "undo", "redo"
 RUNS, REGIONS, SLIDE = "runs", "regions", "slide"
 
-_FIRST = "0" * 64
 _COLUMNS = "seq, time, reader, kind, body, tiles, previous, hash"
 _BY_READERS = {EDIT, UNDO, REDO, REGIONS}
-
-
-@dataclass(frozen=True)
-class PackedTile:
-    """What an entry changed in one chunk: a box of it, before and after.
-
-    Attributes
-    ----------
-    row, col : int
-        The chunk.
-    y, x, height, width : int
-        The box, in pixels of the chunk.
-    before, after : bytes
-        Its values, compressed. Values of corrections for an edit; for a region
-        `after` is its mask and `before` is empty.
-    part : int
-        Which region of the entry; 0 for edits.
-    """
-
-    row: int
-    col: int
-    y: int
-    x: int
-    height: int
-    width: int
-    before: bytes
-    after: bytes
-    part: int = 0
-
-    def values(self, after: bool = True) -> Array:
-        """The box's values, (height, width), after the entry or before it.
-
-        Raises
-        ------
-        CaseError
-            If they are damaged.
-        """
-        from numcodecs.zstd import Zstd
-
-        try:
-            raw = Zstd().decode(self.after if after else self.before)
-            return np.frombuffer(raw, np.uint8).reshape(self.height, self.width)
-        except (RuntimeError, ValueError) as error:
-            raise CaseError(
-                f"A tile of the journal is damaged ({error})",
-                advice="`napari-hspnet case verify` says which entry it belongs to",
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -132,49 +90,13 @@ class _Head:
     """The journal's end."""
 
     seq: int = 0
-    hash: str = _FIRST
+    hash: str = FIRST
     time: str = ""
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Something about the journal that does not hold.
-
-    Attributes
-    ----------
-    seq : int
-        The entry, 0 where it concerns none.
-    what : str
-        What is wrong.
-    """
-
-    seq: int
-    what: str
 
 
 def moment() -> str:
     """Now, UTC, ISO 8601 to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def pack_tile(
-    row: int, col: int, y: int, x: int, before: Array | None, after: Array, part: int = 0
-) -> PackedTile:
-    """Compress what an entry changes in one chunk."""
-    from numcodecs.zstd import Zstd
-
-    codec = Zstd(level=1, checksum=True)
-    return PackedTile(
-        row,
-        col,
-        y,
-        x,
-        after.shape[0],
-        after.shape[1],
-        b"" if before is None else bytes(codec.encode(np.ascontiguousarray(before))),
-        bytes(codec.encode(np.ascontiguousarray(after))),
-        part,
-    )
 
 
 @dataclass
@@ -226,13 +148,29 @@ class Journal:
         OutputError
             Disk full or not writable; nothing has changed.
         """
-        reader = " ".join(reader.split())
+        reader = " ".join(reader.encode("utf-8", "replace").decode().split())
         if kind in _BY_READERS and not reader:
             raise InputError(
                 "Nobody is named as reader", advice="Say who corrects (--reader, or section Slide)"
             )
         self.database.require_writable()
         ordered = sorted(tiles, key=lambda t: (t.part, t.row, t.col))
+        # Held beyond the commit: another thread's entry must not come between it
+        # and the new head.
+        with self.database.held() as nested:
+            entry = self._appended(kind, reader, body, ordered, also)
+            # What an outer transaction may yet take back is no head.
+            self._head = None if nested else _Head(entry.seq, entry.hash, entry.time)
+        return entry
+
+    def _appended(
+        self,
+        kind: str,
+        reader: str,
+        body: Mapping[str, Any],
+        ordered: Sequence[PackedTile],
+        also: Callable[[sqlite3.Connection, Entry], None] | None,
+    ) -> Entry:
         with self.database.transaction() as db:
             head = self._read_head()
             now = self.clock()
@@ -240,10 +178,10 @@ class Journal:
             if now < head.time:
                 said["clock"] = now
                 now = head.time
-            text, digest = _canonical(said), _tiles_hash(ordered)
+            text, digest = canonical(said), tiles_hash(ordered)
             seq = head.seq + 1
-            own = _entry_hash(head.hash, seq, now, reader, kind, text, digest)
-            entry = Entry(seq, now, reader, kind, said, digest, head.hash, own)
+            own = entry_hash(head.hash, seq, now, reader, kind, text, digest)
+            entry = Entry(seq, now, reader, kind, json.loads(text), digest, head.hash, own)
             db.execute(
                 "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (seq, now, reader, kind, text, digest, head.hash, own),
@@ -259,16 +197,19 @@ class Journal:
             self._head = None
             if also is not None:
                 also(db, entry)
-        self._head = _Head(seq, own, now)
         return entry
 
     def _read_head(self) -> _Head:
-        if self._head is not None:
-            return self._head
-        rows = self.database.query("SELECT seq, hash, time FROM entry ORDER BY seq DESC LIMIT 1")
-        head = _Head(*rows[0]) if rows else _Head()
-        if not self.database.read_only:
-            self._head = head
+        head = self._head
+        if head is not None:
+            return head
+        with self.database.held() as nested:
+            rows = self.database.query(
+                "SELECT seq, hash, time FROM entry ORDER BY seq DESC LIMIT 1"
+            )
+            head = _Head(*rows[0]) if rows else _Head()
+            if not self.database.read_only and not nested:
+                self._head = head
         return head
 
     @property
@@ -341,11 +282,12 @@ class Journal:
         )
         if not rows:
             return None
-        y, x, height, width, before, after = rows[0]
-        return PackedTile(row, col, y, x, height, width, before, after, part)
+        return stored_tile(self.database.grid.shape, (row, col), rows[0], part)
 
     def touching(self, row: int, col: int) -> list[int]:
         """Numbers of the edits that changed a chunk, in order."""
+        if not self.there:
+            return []
         rows = self.database.query(
             "SELECT t.entry FROM tile t JOIN entry e ON e.seq = t.entry "
             "WHERE t.row = ? AND t.col = ? AND e.kind = ? ORDER BY t.entry",
@@ -355,6 +297,8 @@ class Journal:
 
     def chunks(self) -> list[tuple[int, int]]:
         """(row, column) of all chunks that an edit ever changed."""
+        if not self.there:
+            return []
         return [
             (row, col)
             for row, col in self.database.query(
@@ -367,7 +311,9 @@ class Journal:
     @property
     def seen(self) -> int:
         """The last entry that the stored corrections are known to hold."""
-        return int(self.database.query("SELECT seq FROM seen")[0][0]) if self.there else 0
+        rows = self.database.query("SELECT seq FROM seen") if self.there else []
+        # Where that is not known, all of it is replayed.
+        return rows[0][0] if rows and isinstance(rows[0][0], int) else 0
 
     def set_seen(self, seq: int) -> None:
         """Say that the stored corrections hold all entries up to this one."""
@@ -376,76 +322,25 @@ class Journal:
 
     def verify(self) -> Iterator[Damage]:
         """What does not hold: unreadable, changed, missing or reordered entries."""
-        try:
-            last = int(self.database.query("SELECT coalesce(max(seq), 0) FROM entry")[0][0])
-        except CaseError as error:
-            yield Damage(0, f"the journal's end cannot be found ({error.what})")
-            return
-        previous, time = _FIRST, ""
-        for seq in range(1, last + 1):
-            try:
-                entry = self.entry(seq)
-                found = list(self._stored_tiles(seq))
-            except CaseError as error:
-                yield Damage(seq, f"cannot be read ({error.what})")
-                previous, time = "", ""
-                continue
-            if previous and entry.previous != previous:
-                yield Damage(seq, "does not follow from the entry before it")
-            if entry.time < time:
-                yield Damage(seq, "is dated before the entry before it")
-            if _tiles_hash(found) != entry.tiles:
-                yield Damage(seq, "its tiles are not those that were entered")
-            own = _entry_hash(
-                entry.previous,
-                seq,
-                entry.time,
-                entry.reader,
-                entry.kind,
-                _canonical(entry.body),
-                entry.tiles,
-            )
-            if own != entry.hash:
-                yield Damage(seq, "is not as it was entered")
-            previous, time = entry.hash, entry.time
-
-    def _stored_tiles(self, seq: int) -> Iterator[PackedTile]:
-        for row in self.database.query(
-            "SELECT row, col, y, x, height, width, before, after, part FROM tile "
-            "WHERE entry = ? ORDER BY part, row, col",
-            (seq,),
-        ):
-            yield PackedTile(*row)
+        return audit(self.database) if self.there else iter(())
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     seq, time, reader, kind, body, tiles, previous, own = row
     try:
+        if not all(isinstance(text, str) for text in row[1:]):
+            raise ValueError("it holds what is no text")
         said = json.loads(body)
-    except ValueError as error:
-        raise CaseError(
-            f"Entry {seq} of the journal is damaged ({error})",
-            advice="`napari-hspnet case verify` says what else is",
-        ) from error
+        if not isinstance(said, dict):
+            raise ValueError("it says nothing")
+    except (ValueError, RecursionError) as error:
+        raise damaged_entry(seq, str(error)) from error
     return Entry(seq, time, reader, kind, said, tiles, previous, own)
 
 
-def _canonical(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def _tiles_hash(tiles: Iterable[PackedTile]) -> str:
-    digest = hashlib.sha256()
-    for t in tiles:
-        place = (t.part, t.row, t.col, t.y, t.x, t.height, t.width)
-        digest.update(" ".join(map(str, place)).encode())
-        digest.update(hashlib.sha256(t.before).digest())
-        digest.update(hashlib.sha256(t.after).digest())
-    return digest.hexdigest()
-
-
-def _entry_hash(
-    previous: str, seq: int, time: str, reader: str, kind: str, body: str, tiles: str
-) -> str:
-    said = json.dumps([previous, seq, time, reader, kind, body, tiles], ensure_ascii=False)
-    return hashlib.sha256(said.encode()).hexdigest()
+def damaged_entry(seq: int, how: str) -> CaseError:
+    """What a damaged entry means to the user."""
+    return CaseError(
+        f"Entry {seq} of the journal is damaged ({how})",
+        advice="`napari-hspnet case verify` says what else is",
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-__all__ = ["FINISHED", "WRITING", "RunInfo", "RunRecord"]
+__all__ = ["FINISHED", "WRITING", "RunInfo", "RunRecord", "active_runs"]
 
 WRITING, FINISHED = "writing", "finished"
 
@@ -95,3 +95,19 @@ class RunInfo:
     seconds: float | None = None
     pixels: Mapping[int, int] = field(default_factory=dict)
     areas: Mapping[int, float] = field(default_factory=dict)
+
+
+def active_runs(runs: Iterable[RunInfo], active: Iterable[str]) -> dict[str, Any]:
+    """Which runs are active, the topmost last, and where, as the journal says it."""
+    known = {run.id: run.record for run in runs}
+    return {
+        "active": [
+            {
+                "id": run_id,
+                "model": known[run_id].model_name,
+                "sha256": known[run_id].model_sha256,
+                "region": known[run_id].region,
+            }
+            for run_id in active
+        ]
+    }

@@ -12,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet.cases.database import CaseDatabase
-from napari_hspnet.cases.journal import REGIONS, Entry, Journal, PackedTile, pack_tile
+from napari_hspnet.cases.journal import (
+    REGIONS,
+    Entry,
+    Journal,
+    PackedTile,
+    damaged_entry,
+    pack_tile,
+)
+from napari_hspnet.cases.packing import stored_tile
 from napari_hspnet.cases.schema import REGION_TABLE
 from napari_hspnet.cases.selection import Place, Selection, chunk_box
 from napari_hspnet.errors import InputError, RegionLockedError
@@ -29,6 +37,7 @@ __all__ = [
     "Comment",
     "Review",
     "ReviewRegion",
+    "project",
 ]
 
 Mask = npt.NDArray[np.bool_]
@@ -165,10 +174,13 @@ class Review:
             "WHERE t.row = ? AND t.col = ? AND r.state = ?",
             (row, col, SIGNED_OFF),
         )
-        return [(found[0], _mask(PackedTile(row, col, *found[1:]), self._shape)) for found in rows]
+        tiles = [(found[0], stored_tile(self._shape, (row, col), found[1:])) for found in rows]
+        return [(region, _mask(tile, self._shape)) for region, tile in tiles]
 
     def at(self, y: int, x: int) -> tuple[int, ...]:
         """Numbers of the regions that hold a label pixel, the smallest region first."""
+        if not self._journal.there:
+            return ()
         rows = self._database.query(
             "SELECT id FROM region WHERE y0 <= ? AND y1 > ? AND x0 <= ? AND x1 > ? ORDER BY pixels",
             (y, y, x, x),
@@ -270,14 +282,29 @@ class Review:
         """Whether the table of regions is not what the journal's entries add up to."""
         scratch = sqlite3.connect(":memory:")
         try:
-            scratch.execute(REGION_TABLE)
-            for entry in self._journal.entries():
-                if entry.kind == REGIONS:
-                    _project(scratch, entry)
+            self._replay(scratch)
             wanted = scratch.execute("SELECT * FROM region ORDER BY id").fetchall()
         finally:
             scratch.close()
         return wanted != self._database.query("SELECT * FROM region ORDER BY id")
+
+    def rebuild(self) -> None:
+        """Make the table of regions anew from the journal.
+
+        Raises
+        ------
+        CaseError
+            If the journal is damaged; nothing has changed.
+        """
+        with self._database.transaction() as db:
+            db.execute("DROP TABLE IF EXISTS region")
+            self._replay(db)
+
+    def _replay(self, db: sqlite3.Connection) -> None:
+        db.execute(REGION_TABLE)
+        for entry in self._journal.entries():
+            if entry.kind == REGIONS:
+                project(db, entry)
 
     def _change(self, region_ids: Sequence[int], said: dict[str, Any], reader: str) -> None:
         regions = [self.region(i) for i in dict.fromkeys(region_ids)]
@@ -285,7 +312,7 @@ class Review:
             self._enter({**said, "regions": [r.id for r in regions]}, reader)
 
     def _enter(self, body: dict[str, Any], reader: str, tiles: Sequence[PackedTile] = ()) -> None:
-        self._journal.append(REGIONS, reader, body, tiles, also=_project)
+        self._journal.append(REGIONS, reader, body, tiles, also=project)
 
     def _refuse_locked(self, region_ids: Sequence[int]) -> None:
         locked = [i for i in region_ids if self.region(i).locked]
@@ -301,9 +328,24 @@ class Review:
         return max((r["id"] for r in json.loads(rows[0][0])["regions"]), default=0) if rows else 0
 
 
+def project(db: sqlite3.Connection, entry: Entry) -> None:
+    """Bring the table of regions up to an entry.
+
+    Raises
+    ------
+    CaseError
+        If the entry is damaged.
+    """
+    try:
+        _project(db, entry)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise damaged_entry(entry.seq, f"{type(error).__name__}: {error}") from error
+
+
 def _project(db: sqlite3.Connection, entry: Entry) -> None:
-    """Bring the table of regions up to an entry."""
     body = entry.body
+    # A rescued case says again what others had said before.
+    reader, time = body.get("said_by", (entry.reader, entry.time))
     if body["do"] == "add":
         db.executemany(
             "INSERT INTO region (id, entry, part, kind, pixels, y0, x0, y1, x1, state, "
@@ -311,7 +353,7 @@ def _project(db: sqlite3.Connection, entry: Entry) -> None:
             [
                 (
                     *(r["id"], entry.seq, part, body["kind"], r["pixels"], *r["box"]),
-                    *(TO_DO, entry.reader, entry.time),
+                    *(TO_DO, reader, time),
                 )
                 for part, r in enumerate(body["regions"])
             ],
@@ -321,13 +363,13 @@ def _project(db: sqlite3.Connection, entry: Entry) -> None:
         if body["do"] == "state":
             db.execute(
                 "UPDATE region SET state = ?, state_reader = ?, state_time = ? WHERE id = ?",
-                (body["state"], entry.reader, entry.time, region_id),
+                (body["state"], reader, time, region_id),
             )
         elif body["do"] == "tag":
             db.execute("UPDATE region SET tag = ? WHERE id = ?", (body["tag"], region_id))
         elif body["do"] == "comment":
             row = db.execute("SELECT comments FROM region WHERE id = ?", (region_id,)).fetchone()
-            said = [*json.loads(row[0]), [entry.reader, entry.time, body["text"]]]
+            said = [*json.loads(row[0]), [reader, time, body["text"]]]
             db.execute(
                 "UPDATE region SET comments = ? WHERE id = ?",
                 (json.dumps(said, ensure_ascii=False), region_id),

@@ -163,9 +163,15 @@ class ChunkStore:
             packed = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise CaseError(
+                f"A part of a result cannot be read ({error.strerror or error})",
+                advice=self.damage_advice,
+                path=path,
+            ) from error
         try:
             chunk = np.frombuffer(Zstd().decode(packed), np.uint8).reshape(CHUNK, CHUNK)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, MemoryError) as error:
             raise CaseError(
                 f"A part of a result is damaged ({error})",
                 advice=self.damage_advice,
@@ -185,7 +191,7 @@ class ChunkStore:
         folders = set()
         for key in keys:
             path = self._path(key)
-            folders.add(path.parent)
+            folders |= {path.parent, path.parent.parent, path.parent.parent.parent}
             if path.exists():
                 _sync(path, os.O_RDWR)
         for parent in folders:
@@ -219,19 +225,31 @@ class CorrectionStore(ChunkStore):
         beside = CorrectionStore(self.folder.with_name(f".{self.folder.name}.part"), self._grid)
         shutil.rmtree(beside.folder, ignore_errors=True)
         beside.create(record)
-        # What a crash or a foreign hand left under the name holds no chunk of ours.
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # Its absence on the next opening says that nothing is there to be seen.
+        beside.sync()
+        if self.folder.exists():
+            # A foreign hand was here; should the journal be damaged too, it may be
+            # all that is left.
+            self.folder.replace(self.folder.with_name(f"{self.folder.name}.{os.urandom(4).hex()}"))
         beside.folder.replace(self.folder)
+        _sync_folder(self.folder.parent)
 
-    def chunks(self) -> Iterator[tuple[int, int]]:
-        """(row, column) of the chunks of level 0 that are there."""
-        base = self.folder / "class" / "0" / "c"
-        if not base.is_dir():
-            return
-        for row in base.iterdir():
-            for column in row.iterdir():
-                if row.name.isdecimal() and column.name.isdecimal():
-                    yield int(row.name), int(column.name)
+    def chunks(self, level: int = 0) -> Iterator[tuple[int, int]]:
+        """(row, column) of the chunks of a level that are there."""
+        base = self.folder / "class" / str(level) / "c"
+        # What else lies there, a file browser's for instance, is none of ours.
+        height, width = level_shape(self.shape, level)
+        for row in _numbers(base, height):
+            for column in _numbers(base / str(row), width):
+                yield row, column
+
+
+def _numbers(folder: Path, size: int) -> Iterator[int]:
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.name.isdecimal() and int(entry.name) * CHUNK < size:
+            yield int(entry.name)
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet import __version__
-from napari_hspnet.cases import RunInfo
+from napari_hspnet.cases import Case, RunInfo
+from napari_hspnet.cases.facts import SlideFacts
+from napari_hspnet.cases.history import History
 from napari_hspnet.classes import (
     BACKGROUND,
     CLASSES,
@@ -28,7 +30,7 @@ from napari_hspnet.classes import (
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.types import Bounds, SlideInfo
 
-__all__ = ["VALUE_NAMES", "ExportInfo", "LabelSource", "colour_table"]
+__all__ = ["VALUE_NAMES", "ExportInfo", "LabelSource", "colour_table", "readers_of"]
 
 VALUE_NAMES: Mapping[int, str] = MappingProxyType(
     {BACKGROUND: "none of the four"}
@@ -103,27 +105,67 @@ class ExportInfo:
 
     @classmethod
     def of(
-        cls, info: SlideInfo, grid: LabelGrid, runs: Iterable[RunInfo], palette: Palette = PAPER
+        cls,
+        info: SlideInfo,
+        grid: LabelGrid,
+        runs: Iterable[RunInfo],
+        palette: Palette = PAPER,
+        readers: Iterable[str] = (),
     ) -> ExportInfo:
-        """From the slide and the runs that made the mask, the topmost first.
+        """From the slide, the runs that made the mask (the topmost first), its readers.
 
         Raises
         ------
         ResolutionError
             If the slide's µm per pixel is unknown.
         """
+        slide = SlideFacts(info.name, info.fingerprint, info.shape, info.require_mpp())
+        return cls._made(slide, info.bounds, grid, runs, palette, readers)
+
+    @classmethod
+    def of_case(
+        cls,
+        case: Case,
+        runs: Iterable[RunInfo],
+        until: int | None = None,
+        palette: Palette = PAPER,
+    ) -> ExportInfo:
+        """From a case alone, its slide being elsewhere: the scanned area is not known.
+
+        Parameters
+        ----------
+        case : Case
+            What is exported.
+        runs : iterable of RunInfo
+            As `Composite.runs` gives them.
+        until : int, optional
+            The journal's last entry that counts; all of them without.
+        """
+        return cls._made(case.slide_facts, None, case.grid, runs, palette, readers_of(case, until))
+
+    @classmethod
+    def _made(
+        cls,
+        slide: SlideFacts,
+        bounds: Bounds | None,
+        grid: LabelGrid,
+        runs: Iterable[RunInfo],
+        palette: Palette,
+        readers: Iterable[str],
+    ) -> ExportInfo:
         runs = tuple(runs)
         records = [run.record for run in runs]
         return cls(
-            slide_name=info.name,
-            slide_fingerprint=info.fingerprint,
-            slide_mpp=info.require_mpp(),
-            bounds=info.bounds,
+            slide_name=slide.name,
+            slide_fingerprint=slide.fingerprint,
+            slide_mpp=slide.mpp,
+            bounds=bounds,
             grid=grid,
             model_name="; ".join(dict.fromkeys(r.model_name for r in records)),
             model_sha256="; ".join(dict.fromkeys(r.model_sha256 for r in records)),
             model_card=records[0].card if records else {},
             run_ids=tuple(run.id for run in runs),
+            readers=tuple(dict.fromkeys(readers)),
             synthetic=any(r.synthetic for r in records),
             palette=palette,
         )
@@ -151,6 +193,21 @@ class ExportInfo:
             "tool": self.tool,
             "values": "; ".join(f"{value} {name}" for value, name in VALUE_NAMES.items()),
         }
+
+
+def readers_of(case: Case, until: int | None = None) -> tuple[str, ...]:
+    """Whose corrections stand, in the order of their first ones.
+
+    Parameters
+    ----------
+    case : Case
+        The case.
+    until : int, optional
+        The journal's last entry that counts; all of them without.
+    """
+    entries = list(case.journal.entries(until=until))
+    standing = History.of(entries).standing()
+    return tuple(dict.fromkeys(entry.reader for entry in entries if entry.seq in standing))
 
 
 def colour_table(palette: Palette) -> dict[int, Colour]:

@@ -1,0 +1,489 @@
+"""Painting where one looks: the edit view follows, and every stroke is saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_hspnet._qt import camera
+from napari_hspnet._qt.acts import Acts
+from napari_hspnet._qt.correct_view import CorrectView
+from napari_hspnet._qt.edit_layer import LARGEST, EditView, edit_box
+from napari_hspnet._qt.overlay_control import OverlayControl
+from napari_hspnet._qt.saver import Saver
+from napari_hspnet._qt.slides_control import OpenSlide, SlidesControl
+from napari_hspnet._qt.slots import into_napari, slot
+from napari_hspnet._qt.tell import notify
+from napari_hspnet.classes import CIN2
+from napari_hspnet.errors import InputError
+from napari_hspnet.slides import PixelBox
+
+__all__ = ["PaintControl"]
+
+_LOOK = 400
+"""ms between looks for changes by other hands, and at a stroke that goes on."""
+
+_STROKE_PART = 1.0
+"""Seconds after which a stroke that goes on is saved so far."""
+
+_CLICK_PIXELS = 4
+
+_TOOL_NAMES = {"paint": "brush", "erase": "eraser", "fill": "fill", "polygon": "polygon"}
+
+
+class PaintControl(QObject):
+    """Enters and leaves correcting, moves the edit view, saves what is painted.
+
+    A reader never meets the edit view: it lies over all that is in view, moves
+    when the view does, and what is painted in it is in the case at once.
+    """
+
+    state_changed = Signal()
+    """Correcting began or ended."""
+
+    clicked = Signal(float, float)
+    """(y, x) in µm of a click with the region tool."""
+
+    def __init__(
+        self,
+        viewer: Any,
+        view: CorrectView,
+        acts: Acts,
+        saver: Saver,
+        slides: SlidesControl,
+        overlay: OverlayControl,
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self._view, self._acts, self.saver = viewer, view, acts, saver
+        self._slides, self._overlay = slides, overlay
+        self._edit: EditView | None = None
+        self._entry: OpenSlide | None = None
+        self._on = False
+        self._tool, self._grade, self._brush = "paint", CIN2, 40
+        self._asked: PixelBox | None = None
+        self._too_wide = False
+        self._stroke: str | None = None
+        self._stroke_saved = 0.0
+        self._stroke_parts = 0
+        self._own_change = False
+        self._looking = QTimer(self)
+        self._looking.setInterval(_LOOK)
+        self._looking.timeout.connect(self._look)
+        view.paint_asked.connect(self.set_on)
+        view.zoom_asked.connect(self._zoom_in)
+        view.grade_chosen.connect(self.choose_grade)
+        view.tool_chosen.connect(self.choose_tool)
+        view.brush_changed.connect(self._brush_changed)
+        slides.active_changed.connect(self._slide_changed)
+        slides.view_changed.connect(self._follow)
+        slides.removed.connect(self._slide_removed)
+        slides.results_changed.connect(self._results_changed)
+        saver.corrected.connect(self._corrected)
+        self._connections = [
+            (viewer.layers.selection.events.active, self._selection_changed),
+            (viewer.layers.events.removed, self._layer_removed),
+        ]
+        for emitter, callback in self._connections:
+            emitter.connect(callback)
+        view.show_brush(self._brush)
+        view.show_grade(self._grade)
+        view.show_too_wide(False)
+
+    # What is so
+
+    @property
+    def on(self) -> bool:
+        """Whether one corrects now."""
+        return self._on
+
+    @property
+    def grade(self) -> int:
+        """The grade that is painted or set."""
+        return self._grade
+
+    @property
+    def layer(self) -> Any:
+        """The edit view's layer, if it is there."""
+        return None if self._edit is None else self._edit.layer
+
+    @property
+    def stroking(self) -> bool:
+        """Whether a stroke is under way."""
+        return self._stroke is not None
+
+    def take_palette(self) -> None:
+        """Use the colours of the overlay."""
+        if self._edit is not None:
+            self._edit.set_palette(self._overlay.style.colours)
+
+    def why_not(self) -> str:
+        """Why nothing can be corrected now; empty if it can."""
+        entry = self._slides.active
+        if entry is None:
+            return "Open a slide first."
+        if entry.session.slide.info.mpp is None:
+            return "Say the slide's µm per pixel first (section Slide)."
+        if entry.session.read_only_because:
+            return f"{entry.session.read_only_because}; it can only be looked at here."
+        return ""
+
+    # Entering and leaving
+
+    @slot
+    def set_on(self, on: bool) -> None:
+        """Begin to correct where one looks, or leave."""
+        if on:
+            self.enter()
+        else:
+            self.leave()
+
+    @slot
+    def toggle(self) -> None:
+        """What the key does."""
+        self.set_on(not self._on)
+
+    def enter(self) -> None:
+        """Begin to correct where one looks."""
+        entry = self._slides.active
+        why_not = self.why_not()
+        self._view.error.say(why_not, "error" if why_not else "")
+        if entry is None or why_not:
+            self._view.show_painting(False)
+            return
+        if not self._slides.reader:
+            self._view.show_painting(False)
+            self._view.error.say("Say who corrects first: the field Reader above.", "warning")
+            self._slides.ask_for_reader()
+            return
+        if self._edit is None:
+            self._make_edit_view(entry)
+        assert self._edit is not None
+        self._entry, self._on, self._asked = entry, True, None
+        self._edit.set_palette(self._overlay.style.colours)
+        with into_napari():
+            self._edit.layer.visible = True
+            self._own_change = True
+            self._viewer.layers.selection.active = self._edit.layer
+            self._own_change = False
+        self._view.show_painting(True)
+        self._looking.start()
+        self._take_tool()
+        self._follow()
+        self.state_changed.emit()
+
+    def leave(self) -> None:
+        """Save, and let the mouse move the slide again."""
+        if not self._on or self._edit is None:
+            self._view.show_painting(False)
+            return
+        self.save()
+        self._on, self._stroke = False, None
+        self._looking.stop()
+        edit, entry = self._edit, self._entry
+        with into_napari():
+            edit.layer.visible = False
+            slide_layer = None if entry is None else entry.layers.slide_layer
+            layers = self._viewer.layers
+            if layers.selection.active is edit.layer and slide_layer in layers:
+                layers.selection.active = slide_layer
+        self._view.show_painting(False)
+        self._view.show_too_wide(False)
+        self.state_changed.emit()
+
+    def _make_edit_view(self, entry: OpenSlide) -> None:
+        info, grid = entry.session.slide.info, entry.session.grid
+        assert grid is not None
+        self._edit = EditView(
+            self._viewer, grid, info.path.stem, info.fingerprint, self._overlay.style.colours
+        )
+        self._entry = entry
+        layer = self._edit.layer
+        layer.mouse_drag_callbacks.append(self._watch_mouse)
+        layer.events.paint.connect(self._painted)
+        layer.events.selected_label.connect(self._label_chosen)
+        layer.events.brush_size.connect(self._brush_sized)
+        layer.events.mode.connect(self._mode_chosen)
+
+    @slot
+    def _selection_changed(self, event: Any = None) -> None:
+        if self._own_change or self._edit is None:
+            return
+        active = self._viewer.layers.selection.active
+        if self._on and active is not self._edit.layer:
+            self.leave()
+        elif not self._on and active is self._edit.layer:
+            self.enter()
+
+    @slot
+    def _slide_changed(self) -> None:
+        if self._entry is not self._slides.active:
+            self._drop_edit_view()
+        self.state_changed.emit()
+
+    @slot
+    def _slide_removed(self, entry: OpenSlide) -> None:
+        if entry is self._entry:
+            self._drop_edit_view()
+
+    def _drop_edit_view(self) -> None:
+        self.leave()
+        edit, self._edit, self._entry = self._edit, None, None
+        if edit is not None:
+            edit.remove()
+
+    @slot
+    def _layer_removed(self, event: Any) -> None:
+        if self._edit is not None and event.value is self._edit.layer:
+            # Taken away in napari's list; what was painted is in it still.
+            self.save()
+            self._edit, self._on = None, False
+            self._looking.stop()
+            self._view.show_painting(False)
+            self.state_changed.emit()
+
+    # Where
+
+    @slot
+    def _follow(self) -> None:
+        """See that the edit view covers what is in view."""
+        entry, edit = self._entry, self._edit
+        if not self._on or entry is None or edit is None or self._stroke is not None:
+            return
+        grid = entry.session.grid
+        seen = camera.clipped(camera.view_of(self._viewer), entry.session.slide.info)
+        if grid is None or seen is None:
+            return
+        box = camera.label_box(seen, grid.mpp).intersect(PixelBox(0, 0, *grid.shape))
+        wanted = edit_box(box, grid)
+        self._show_too_wide(wanted is None)
+        if wanted is None:
+            return
+        there = self._asked or edit.box
+        if box != there.intersect(box):
+            self._ask_for(wanted)
+
+    def _ask_for(self, box: PixelBox) -> None:
+        """Read a box once all that was painted is in the case, then show it."""
+        entry = self._entry
+        assert entry is not None
+        self.save()
+        self._asked = box
+        session = entry.session
+
+        def work() -> npt.NDArray[np.uint8]:
+            composite = session.composite
+            if composite is None:
+                return np.full((box.height, box.width), 255, np.uint8)
+            return composite.read(box.y0, box.x0, box.height, box.width)
+
+        self._acts.look(entry, work, done=partial(self._loaded, entry, box))
+
+    def _loaded(self, entry: OpenSlide, box: PixelBox, values: npt.NDArray[np.uint8]) -> None:
+        if entry is not self._entry or self._asked != box or self._edit is None:
+            return
+        if self._stroke is not None or self.save():
+            # Painted meanwhile: what was read is older than that.
+            self._asked = None
+            QTimer.singleShot(50, self._follow)
+            return
+        self._asked = None
+        self.saver.lay_unsaved(entry, values, box)
+        self._edit.load(box, values)
+        self._take_tool()
+
+    def _show_too_wide(self, too_wide: bool) -> None:
+        if too_wide != self._too_wide:
+            self._too_wide = too_wide
+            self._view.show_too_wide(too_wide)
+            self._take_tool()
+
+    @slot
+    def _zoom_in(self) -> None:
+        grid = None if self._entry is None else self._entry.session.grid
+        if grid is None:
+            return
+        side = max(self._viewer.canvas.size)
+        with into_napari():
+            self._viewer.scene.camera.zoom = 1.05 * side / (LARGEST / 2 * grid.mpp)
+
+    # With what
+
+    @slot
+    def choose_grade(self, value: int) -> None:
+        """Paint, or set, this grade from now on."""
+        self._grade = value
+        self._view.show_grade(value)
+        if self._edit is not None:
+            with into_napari():
+                self._edit.layer.selected_label = value
+
+    @slot
+    def choose_tool(self, name: str) -> None:
+        """Use one of `correct_view.TOOLS`."""
+        self._tool = name
+        self._view.show_tool(name)
+        self._take_tool()
+
+    def _take_tool(self) -> None:
+        """Give the layer the tool that was chosen."""
+        if self._edit is None or not self._on:
+            return
+        layer = self._edit.layer
+        mode = "pan_zoom" if self._tool == "region" or self._too_wide else self._tool
+        self._own_change = True
+        with into_napari():
+            layer.selected_label = self._grade
+            layer.brush_size = self._brush_pixels
+            layer.preserve_labels = False
+            if layer.mode != mode:
+                layer.mode = mode
+        self._own_change = False
+
+    @property
+    def _brush_pixels(self) -> int:
+        grid = None if self._entry is None else self._entry.session.grid
+        return max(1, round(self._brush / (1.0 if grid is None else grid.mpp)))
+
+    @slot
+    def _brush_changed(self, width: int) -> None:
+        self._brush = width
+        if self._edit is not None:
+            with into_napari():
+                self._edit.layer.brush_size = self._brush_pixels
+
+    @slot
+    def _brush_sized(self, event: Any = None) -> None:
+        if self._edit is None or self._entry is None or self._entry.session.grid is None:
+            return
+        size = self._edit.layer.brush_size
+        if size != self._brush_pixels:
+            self._brush = max(1, round(size * self._entry.session.grid.mpp))
+            self._view.show_brush(self._brush)
+
+    @slot
+    def _label_chosen(self, event: Any = None) -> None:
+        if self._edit is not None and self._edit.layer.selected_label in self._view.grades:
+            self._grade = int(self._edit.layer.selected_label)
+            self._view.show_grade(self._grade)
+
+    @slot
+    def _mode_chosen(self, event: Any = None) -> None:
+        """A tool was taken with napari's own keys or buttons."""
+        if self._own_change or self._edit is None or not self._on:
+            return
+        mode = str(self._edit.layer.mode)
+        if mode in ("paint", "fill", "polygon"):
+            self._tool = mode
+            self._view.show_tool(mode)
+
+    # What was done
+
+    def _watch_mouse(self, layer: Any, event: Any) -> Iterator[None]:
+        if event.button != 1:
+            return
+        mode = str(layer.mode)
+        if mode in ("pan_zoom", "pick"):
+            yield from self._watch_click(event)
+            return
+        self._stroke, self._stroke_parts = _TOOL_NAMES.get(mode, "edit"), 0
+        self._stroke_saved = time.monotonic()
+        yield
+        while event.type == "mouse_move":
+            yield
+        # napari's own tool may still have the release to come.
+        QTimer.singleShot(0, self._stroke_ended)
+
+    def _watch_click(self, event: Any) -> Iterator[None]:
+        if self._tool != "region" or event.modifiers:
+            return
+        start, moved = np.array(event.pos), False
+        place = tuple(event.position)[-2:]
+        yield
+        while event.type == "mouse_move":
+            moved = moved or bool(np.abs(np.array(event.pos) - start).max() > _CLICK_PIXELS)
+            yield
+        if not moved:
+            self.clicked.emit(*place)
+
+    @slot
+    def _stroke_ended(self) -> None:
+        self.save()
+        self._stroke = None
+        self._follow()
+
+    @slot
+    def _painted(self, event: Any = None) -> None:
+        if self._stroke is None:
+            self.save()
+
+    @slot
+    def _look(self) -> None:
+        if self._stroke is None:
+            self.save()
+        elif time.monotonic() - self._stroke_saved > _STROKE_PART:
+            self._stroke_saved = time.monotonic()
+            self.save()
+
+    def save(self) -> bool:
+        """Save what was changed since the last time; whether there was something."""
+        if self._edit is None or self._entry is None:
+            return False
+        patch, rejected = self._edit.take_changes()
+        if rejected:
+            notify(
+                InputError(
+                    "That value is no grade, so nothing was painted",
+                    advice="Choose a grade in the section Correct",
+                )
+            )
+        if patch is None:
+            return False
+        mode = str(self._edit.layer.mode)
+        tool = self._stroke or _TOOL_NAMES.get(mode, "edit")
+        continues = self._stroke is not None and self._stroke_parts > 0
+        self._stroke_parts += 1
+        said = {"width_um": self._brush} if tool == "brush" else None
+        self.saver.save(self._entry, patch, tool, said, continues)
+        return True
+
+    @slot
+    def _corrected(self, entry: OpenSlide, box: PixelBox) -> None:
+        if entry is self._entry and self._edit is not None:
+            self._reload(entry, box.intersect(self._edit.box))
+
+    def _reload(self, entry: OpenSlide, box: PixelBox) -> None:
+        composite = entry.session.composite
+        if box.height == 0 or box.width == 0 or composite is None:
+            return
+
+        def done(values: npt.NDArray[np.uint8]) -> None:
+            if entry is self._entry and self._edit is not None and self._stroke is None:
+                self.save()
+                self._edit.put(box, values)
+
+        self._acts.look(
+            entry, lambda: composite.read(box.y0, box.x0, box.height, box.width), done=done
+        )
+
+    @slot
+    def _results_changed(self, entry: OpenSlide) -> None:
+        if entry is self._entry and self._on and self._edit is not None:
+            self._reload(entry, self._edit.box)
+        self.state_changed.emit()
+
+    def close(self, viewer_stays: bool) -> None:
+        """Save, and let go of the viewer."""
+        self.save()
+        self.saver.close()
+        self._looking.stop()
+        for emitter, callback in self._connections:
+            emitter.disconnect(callback)
+        if viewer_stays:
+            self._drop_edit_view()
