@@ -159,7 +159,7 @@ class CorrectControl(QObject):
             from napari_hspnet.cases.morphology import specks_dropped
 
             found = specks_dropped(act.case.composite(), box, largest_um2, cancel=act.cancel)
-            return _Change(found, len(found), "drop specks", {"below_um2": largest_um2})
+            return _Change(found, len(found), "drop specks", {"up_to_um2": largest_um2})
 
         self._correct("Dropping specks", entry, change)
 

@@ -11,6 +11,7 @@ __all__ = [
     "about_seconds",
     "area",
     "elided",
+    "length",
     "magnification",
     "objective_text",
     "resolution",
@@ -66,6 +67,13 @@ def area(mm2: float) -> str:
     if mm2 < 10:
         return f"{mm2:.3f} mm²" if mm2 < 0.0995 else f"{mm2:.2f} mm²"
     return f"{mm2:,.1f} mm²" if mm2 < 100 else f"{mm2:,.0f} mm²"
+
+
+def length(um: float) -> str:
+    """A length: "83 µm", "1.24 mm"."""
+    if um < 10:
+        return f"{um:.1f} µm"
+    return f"{um:,.0f} µm" if um < 1000 else f"{um / 1000:,.2f} mm"
 
 
 def magnification(zoom: float) -> float:

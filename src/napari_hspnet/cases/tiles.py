@@ -16,7 +16,7 @@ from napari_hspnet.slides.region import PixelBox
 
 __all__ = ["tissue_tiles"]
 
-_MOST_TILES = 20_000
+_MOST_TILES = 10_000
 _ENOUGH = 64
 """Pixels of a tile's side from which on its share of tissue is known well enough."""
 

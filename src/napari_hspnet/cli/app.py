@@ -11,7 +11,7 @@ import typer
 
 from napari_hspnet import __version__
 from napari_hspnet.classes import RESEARCH_USE_ONLY
-from napari_hspnet.cli import demo, info, phantom, predict, train_demo, window
+from napari_hspnet.cli import case, demo, info, phantom, predict, train_demo, window
 from napari_hspnet.cli.screen import note
 from napari_hspnet.errors import CancelledError, HspnetError
 from napari_hspnet.jobs.threads import let_threads_sleep
@@ -32,6 +32,7 @@ app.command("info")(info.show_info)
 app.command("predict")(predict.predict_slides)
 app.command("demo")(demo.run_demo)
 app.command("open")(window.open_window)
+app.add_typer(case.app, name="case")
 app.command("phantom")(phantom.make_phantom)
 app.command("train-demo")(train_demo.train)
 

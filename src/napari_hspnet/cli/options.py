@@ -10,7 +10,7 @@ from napari_hspnet.errors import InputError
 if TYPE_CHECKING:
     from napari_hspnet.slides import Region
 
-__all__ = ["parse_formats", "parse_region", "parse_size"]
+__all__ = ["parse_formats", "parse_point", "parse_polygon", "parse_region", "parse_size"]
 
 
 def parse_region(text: str | None) -> Region:
@@ -37,6 +37,42 @@ def parse_region(text: str | None) -> Region:
         # A negative side would mirror the rectangle, which nobody means.
         width, height = max(width, 0.0), max(height, 0.0)
     return Region.rectangle(y, x, height, width)
+
+
+def parse_polygon(text: str) -> Region:
+    """ "X,Y X,Y X,Y …" in µm from the slide's upper left corner.
+
+    Raises
+    ------
+    InputError
+        If it is not three points or more.
+    RegionError
+        If it has no area.
+    """
+    from napari_hspnet.slides import Region
+
+    points = [_numbers(point, 2) for point in text.split()]
+    corners = [(point[1], point[0]) for point in points if point is not None]
+    if len(corners) < 3 or len(corners) < len(points):
+        raise InputError(
+            f"--polygon {text!r} is not understood",
+            advice='Give three points or more in µm, as in "0,0 500,0 500,400"',
+        )
+    return Region.shapes([corners])
+
+
+def parse_point(text: str) -> tuple[float, float]:
+    """ "X,Y" in µm from the slide's upper left corner, as (y, x).
+
+    Raises
+    ------
+    InputError
+        If it is not two numbers.
+    """
+    numbers = _numbers(text, 2)
+    if numbers is None:
+        raise InputError(f"--at {text!r} is not understood", advice="Give X,Y in µm, as in 500,400")
+    return numbers[1], numbers[0]
 
 
 def parse_size(text: str) -> tuple[int, int]:
