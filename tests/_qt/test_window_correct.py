@@ -432,3 +432,45 @@ def test_removing_the_slide_closes_the_case_after_the_last_stroke(
     with Case.open(folder, read_only=False) as case:
         assert [e.kind for e in case.journal.entries()] == ["begin", "runs", "edit"]
     assert not any("Correcting" in layer.name for layer in viewer.layers)
+
+
+def test_the_ruler_says_how_long_a_line_is(dock, viewer, canvas, qtbot):
+    dock.slide_view.ruler.click()
+    c = middle(canvas)
+    stroke(qtbot, canvas, c - QPoint(100, 0), c + QPoint(200, 0))
+    (said,) = dock.ruler.texts
+    assert abs(float(said.removesuffix(" µm")) - 300) <= 3
+    dock.slide_view.ruler.click()
+    assert viewer.layers.selection.active is dock.slides.active.layers.slide_layer
+    dock.correct_view.paint.click()
+    assert not dock.slide_view.ruler.isChecked()
+
+
+def test_a_slide_saved_anew_can_go_on_with_its_case(
+    viewer, add_dock, wait, slide_path, folder, tmp_path
+):
+    anew = tmp_path / slide_path.name
+    anew.write_bytes(slide_path.read_bytes() + b"\0")
+    viewer.open(str(anew), plugin="napari-hspnet")
+    dock = add_dock()
+    view = dock.slide_view
+    wait(view.attach.isVisible)
+    assert folder.name in view.attach_note.text()
+    dock.slide_view.reader.setText(ANN)
+    view.attach.click()
+    wait(lambda: dock.slides.active.session.areas is not None)
+    assert not view.attach.isVisible()
+    last = entries(dock)[-1]
+    assert (last.kind, last.reader) == ("slide", ANN)
+    assert last.body["to"]["fingerprint"] == dock.slides.active.session.slide.info.fingerprint
+
+
+def test_a_slide_moved_and_renamed_finds_its_case(
+    viewer, add_dock, wait, slide_path, folder, tmp_path
+):
+    moved = tmp_path / "renamed.tiff"
+    moved.write_bytes(slide_path.read_bytes())
+    viewer.open(str(moved), plugin="napari-hspnet")
+    dock = add_dock()
+    wait(lambda: dock.slides.active.session.areas is not None)
+    assert dock.slides.active.session.case.folder == folder

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_hspnet.cases import Case, Patch, Selection, filled
-from napari_hspnet.cases.components import component_at, components, disagreements
+from napari_hspnet.cases.components import component_at, components
+from napari_hspnet.cases.disagreements import disagreements
 from napari_hspnet.cases.sampling import sample
 from napari_hspnet.errors import CancelledError, InputError
 from napari_hspnet.slides import LabelGrid, PixelBox

@@ -201,6 +201,17 @@ def test_a_hole_that_leaks_at_a_corner_is_none(y, x):
     assert not list(holes_filled(Picture(np.where(ring, 3, 1)), selected(ring), 1000, 3))
 
 
+@pytest.mark.parametrize("falling", [True, False])
+def test_a_way_out_over_the_corner_of_four_chunks_is_one(falling):
+    mask = np.ones((1024, 1024), bool)
+    inner, outer = ((511, 511), (512, 512)) if falling else ((511, 512), (512, 511))
+    mask[inner] = mask[outer] = False
+    assert holes_filled(Picture(np.ones(mask.shape)), selected(mask), 1, 3).chunks == ()
+    assert len(holes_filled(Picture(np.ones(mask.shape)), selected(mask), 2, 3)) == 2
+    mask[outer[0]] = False
+    assert not list(holes_filled(Picture(np.ones(mask.shape)), selected(mask), 10**6, 3))
+
+
 def whole_specks(values, inside, most, wanted):
     """What is shown without specks: pixel by pixel, round by round."""
     number = np.zeros(values.shape, int)
@@ -292,6 +303,21 @@ def test_a_tie_goes_to_the_higher_grade():
     picture = Picture(values)
     after = applied(picture, specks_dropped(picture, PixelBox(0, 0, 10, 600), 2))
     assert after[5, 511:513].tolist() == [3, 3]
+
+
+def test_borders_count_across_chunks():
+    values = np.full((1024, 1024), 253)
+    for y, x in ((100, 511), (511, 100)):
+        values[y, x] = 2
+        values[y, x - 1] = values[y - 1, x] = 1
+        values[y, x + 1] = values[y + 1, x] = 3
+    picture = Picture(values)
+    after = applied(picture, specks_dropped(picture, PixelBox(0, 0, 1024, 1024), 1, [2]))
+    assert after[100, 511] == after[511, 100] == 3
+    values[100, 512] = values[512, 100] = 253
+    picture = Picture(values)
+    after = applied(picture, specks_dropped(picture, PixelBox(0, 0, 1024, 1024), 1, [2]))
+    assert after[100, 511] == after[511, 100] == 1
 
 
 def test_all_of_them_are_acts_of_a_case_that_can_be_undone(tmp_path):

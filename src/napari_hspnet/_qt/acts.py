@@ -176,7 +176,7 @@ class Acts(QObject):
             else:
                 assert order.work is not None
                 state = order.entry.session.writable_case()
-                self._post(partial(self._slides.take_case, order.entry, state, False))
+                self._post(partial(self._slides.cases.take, order.entry, state, False))
                 self._current = Act(state.case, partial(self._post_progress, order.title))
                 result = order.work(self._current)
         except CancelledError:

@@ -200,7 +200,8 @@ class CorrectControl(QObject):
 
         def work(act: Act) -> EditResult | None:
             editing = act.case.editing
-            return editing.undo(reader) if name == "undo" else editing.redo(reader)
+            step = editing.undo if name == "undo" else editing.redo
+            return step(reader, act.progress)
 
         self._do(title, entry, work, jump=True)
 

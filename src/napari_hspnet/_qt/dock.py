@@ -25,6 +25,7 @@ from napari_hspnet._qt.edit_keys import CORRECTING, EVERYWHERE, EditKeys
 from napari_hspnet._qt.export_control import ExportControl
 from napari_hspnet._qt.export_view import ExportView
 from napari_hspnet._qt.keys import HIDE, OBJECTIVE_KEYS, SEGMENT_VIEW, Keys, readable
+from napari_hspnet._qt.label_image import LabelControl
 from napari_hspnet._qt.memory import Memory
 from napari_hspnet._qt.model_control import ModelControl
 from napari_hspnet._qt.model_view import ModelView
@@ -32,6 +33,9 @@ from napari_hspnet._qt.overlay_control import OverlayControl
 from napari_hspnet._qt.overlay_view import OverlayView
 from napari_hspnet._qt.paint_control import PaintControl
 from napari_hspnet._qt.parts import FoldingSection, notes_stylesheet
+from napari_hspnet._qt.review_control import ReviewControl
+from napari_hspnet._qt.review_view import ReviewView
+from napari_hspnet._qt.ruler import Ruler
 from napari_hspnet._qt.saver import Saver
 from napari_hspnet._qt.segment_control import SegmentControl
 from napari_hspnet._qt.segment_view import SegmentView
@@ -75,6 +79,7 @@ class ReviewDock(QWidget):
         self.correct_view = CorrectView(
             {name: key for name, (key, _) in {**EVERYWHERE, **CORRECTING}.items()}
         )
+        self.review_view = ReviewView()
         self.export_view = ExportView()
         self._lay_out()
         self.memory = Memory()
@@ -114,6 +119,18 @@ class ReviewDock(QWidget):
             self.painting,
             self,
         )
+        self.reviewing = ReviewControl(
+            napari_viewer,
+            self.review_view,
+            self.jobs,
+            self.acts,
+            self.slides,
+            self.overlay,
+            self.segmenting,
+            self,
+        )
+        self.correcting.corrected.connect(self.reviewing.refresh)
+        self.labels = LabelControl(self.slide_view, self.jobs, self.slides, self)
         self.exporting = ExportControl(
             self.export_view, self.jobs, self.slides, self.segmenting, self.overlay, self
         )
@@ -121,6 +138,8 @@ class ReviewDock(QWidget):
         self.keys = Keys(
             napari_viewer, self.overlay.hold_hidden, self.segment_what_i_see, self.slides.zoom_to
         )
+        self.ruler = Ruler(napari_viewer, self.slide_view.show_ruler)
+        self.slide_view.ruler_toggled.connect(self.ruler.set_on)
         self.edit_keys = EditKeys(napari_viewer, self._edit_actions())
         self.painting.state_changed.connect(self._correcting_changed)
         self._main: QWidget | None = None
@@ -183,11 +202,14 @@ class ReviewDock(QWidget):
         self.keys.give_back()
         self.edit_keys.remove()
         self.painting.close(viewer_stays)
+        self.reviewing.close(viewer_stays)
+        self.labels.close()
         self.segmenting.close()
         # First the jobs and acts, so that nothing writes into a case that is being closed.
         self.jobs.close()
         self.acts.close()
         self.overlay.close(viewer_stays)
+        self.ruler.close(viewer_stays)
         self.slides.close(remove_results=viewer_stays)
         if self._main is not None:
             self._main.removeEventFilter(self)
@@ -257,6 +279,7 @@ class ReviewDock(QWidget):
                 ("segment", "Segment", self.segment_view),
                 ("overlay", "Overlay", self.overlay_view),
                 ("correct", "Correct", self.correct_view),
+                ("review", "Review", self.review_view),
                 ("export", "Export", self.export_view),
             )
         }

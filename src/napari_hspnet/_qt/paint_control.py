@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -19,6 +17,7 @@ from napari_hspnet._qt.overlay_control import OverlayControl
 from napari_hspnet._qt.saver import Saver
 from napari_hspnet._qt.slides_control import OpenSlide, SlidesControl
 from napari_hspnet._qt.slots import into_napari, slot
+from napari_hspnet._qt.strokes import Strokes
 from napari_hspnet._qt.tell import notify
 from napari_hspnet.classes import CIN2
 from napari_hspnet.errors import InputError
@@ -28,13 +27,6 @@ __all__ = ["PaintControl"]
 
 _LOOK = 400
 """ms between looks for changes by other hands, and at a stroke that goes on."""
-
-_STROKE_PART = 1.0
-"""Seconds after which a stroke that goes on is saved so far."""
-
-_CLICK_PIXELS = 4
-
-_TOOL_NAMES = {"paint": "brush", "erase": "eraser", "fill": "fill", "polygon": "polygon"}
 
 
 class PaintControl(QObject):
@@ -69,9 +61,9 @@ class PaintControl(QObject):
         self._tool, self._grade, self._brush = "paint", CIN2, 40
         self._asked: PixelBox | None = None
         self._too_wide = False
-        self._stroke: str | None = None
-        self._stroke_saved = 0.0
-        self._stroke_parts = 0
+        self._strokes = Strokes(lambda: self._tool == "region", self)
+        self._strokes.ended.connect(self._stroke_ended)
+        self._strokes.clicked.connect(self.clicked)
         self._own_change = False
         self._looking = QTimer(self)
         self._looking.setInterval(_LOOK)
@@ -116,7 +108,7 @@ class PaintControl(QObject):
     @property
     def stroking(self) -> bool:
         """Whether a stroke is under way."""
-        return self._stroke is not None
+        return self._strokes.under_way
 
     def take_palette(self) -> None:
         """Use the colours of the overlay."""
@@ -184,7 +176,8 @@ class PaintControl(QObject):
             self._view.show_painting(False)
             return
         self.save()
-        self._on, self._stroke = False, None
+        self._on = False
+        self._strokes.stop()
         self._looking.stop()
         edit, entry = self._edit, self._entry
         with into_napari():
@@ -205,7 +198,7 @@ class PaintControl(QObject):
         )
         self._entry = entry
         layer = self._edit.layer
-        layer.mouse_drag_callbacks.append(self._watch_mouse)
+        layer.mouse_drag_callbacks.append(self._strokes.watch)
         layer.events.paint.connect(self._painted)
         layer.events.selected_label.connect(self._label_chosen)
         layer.events.brush_size.connect(self._brush_sized)
@@ -254,7 +247,7 @@ class PaintControl(QObject):
     def _follow(self) -> None:
         """See that the edit view covers what is in view."""
         entry, edit = self._entry, self._edit
-        if not self._on or entry is None or edit is None or self._stroke is not None:
+        if not self._on or entry is None or edit is None or self._strokes.under_way:
             return
         grid = entry.session.grid
         seen = camera.clipped(camera.view_of(self._viewer), entry.session.slide.info)
@@ -288,7 +281,7 @@ class PaintControl(QObject):
     def _loaded(self, entry: OpenSlide, box: PixelBox, values: npt.NDArray[np.uint8]) -> None:
         if entry is not self._entry or self._asked != box or self._edit is None:
             return
-        if self._stroke is not None or self.save():
+        if self._strokes.under_way or self.save():
             # Painted meanwhile: what was read is older than that.
             self._asked = None
             QTimer.singleShot(50, self._follow)
@@ -385,50 +378,19 @@ class PaintControl(QObject):
 
     # What was done
 
-    def _watch_mouse(self, layer: Any, event: Any) -> Iterator[None]:
-        if event.button != 1:
-            return
-        mode = str(layer.mode)
-        if mode in ("pan_zoom", "pick"):
-            yield from self._watch_click(event)
-            return
-        self._stroke, self._stroke_parts = _TOOL_NAMES.get(mode, "edit"), 0
-        self._stroke_saved = time.monotonic()
-        yield
-        while event.type == "mouse_move":
-            yield
-        # napari's own tool may still have the release to come.
-        QTimer.singleShot(0, self._stroke_ended)
-
-    def _watch_click(self, event: Any) -> Iterator[None]:
-        if self._tool != "region" or event.modifiers:
-            return
-        start, moved = np.array(event.pos), False
-        place = tuple(event.position)[-2:]
-        yield
-        while event.type == "mouse_move":
-            moved = moved or bool(np.abs(np.array(event.pos) - start).max() > _CLICK_PIXELS)
-            yield
-        if not moved:
-            self.clicked.emit(*place)
-
     @slot
     def _stroke_ended(self) -> None:
         self.save()
-        self._stroke = None
-        self._follow()
+        QTimer.singleShot(0, self._follow)
 
     @slot
     def _painted(self, event: Any = None) -> None:
-        if self._stroke is None:
+        if not self._strokes.under_way:
             self.save()
 
     @slot
     def _look(self) -> None:
-        if self._stroke is None:
-            self.save()
-        elif time.monotonic() - self._stroke_saved > _STROKE_PART:
-            self._stroke_saved = time.monotonic()
+        if not self._strokes.under_way or self._strokes.part_due():
             self.save()
 
     def save(self) -> bool:
@@ -445,10 +407,8 @@ class PaintControl(QObject):
             )
         if patch is None:
             return False
-        mode = str(self._edit.layer.mode)
-        tool = self._stroke or _TOOL_NAMES.get(mode, "edit")
-        continues = self._stroke is not None and self._stroke_parts > 0
-        self._stroke_parts += 1
+        tool = self._strokes.tool(self._edit.layer)
+        continues = self._strokes.next_part()
         said = {"width_um": self._brush} if tool == "brush" else None
         self.saver.save(self._entry, patch, tool, said, continues)
         return True
@@ -464,7 +424,7 @@ class PaintControl(QObject):
             return
 
         def done(values: npt.NDArray[np.uint8]) -> None:
-            if entry is self._entry and self._edit is not None and self._stroke is None:
+            if entry is self._entry and self._edit is not None and not self._strokes.under_way:
                 self.save()
                 self._edit.put(box, values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,15 @@ class Ruler:
     ----------
     viewer : napari.Viewer
         The window; its world units are µm.
+    show : callable (bool) -> None
+        Told whether the mouse draws lines.
     """
 
-    def __init__(self, viewer: Any) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: Any, show: Callable[[bool], None]) -> None:
+        self._viewer, self._show = viewer, show
         self._layer: Any = None
         self._before: Any = None
+        viewer.layers.selection.events.active.connect(self._selection_changed)
 
     @property
     def layer(self) -> Any:
@@ -74,6 +78,8 @@ class Ruler:
             self._layer.current_edge_width = 2.0 / max(self._viewer.scene.camera.zoom, 1e-6)
             self._viewer.layers.selection.active = self._layer
             self._layer.mode = "add_line"
+        # While it was being added, another one was active.
+        self._show(True)
 
     @slot
     def _measure(self, event: Any = None) -> None:
@@ -85,9 +91,14 @@ class Ruler:
             with into_napari():
                 layer.features = {"length": np.asarray(said, dtype=object)}
 
-    def remove(self) -> None:
-        """Take the lines out of the viewer."""
-        if self.layer is not None:
+    @slot
+    def _selection_changed(self, event: Any = None) -> None:
+        self._show(self.layer is not None and event.value is self._layer)
+
+    def close(self, viewer_stays: bool) -> None:
+        """Let go of the viewer; take the lines out of it if it stays."""
+        self._viewer.layers.selection.events.active.disconnect(self._selection_changed)
+        if viewer_stays and self.layer is not None:
             with into_napari():
                 self._viewer.layers.remove(self._layer)
 

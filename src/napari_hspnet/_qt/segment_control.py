@@ -324,7 +324,7 @@ class SegmentControl(QObject):
             return
         if kind == "case":
             state: CaseState = value
-            self._slides.take_case(entry, state, reopened=False)
+            self._slides.cases.take(entry, state, reopened=False)
         elif kind == "stage":
             self._view.show_progress(self._named(value), 0, 0)
         elif kind == "started":
@@ -368,7 +368,7 @@ class SegmentControl(QObject):
         if entry is not None:
             entry.session.reopened = False
             self._slides.results_changed.emit(entry)
-            self._slides.show_case()
+            self._slides.cases.show()
             self.finished.emit(entry, result)
         self.refresh()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hspnet.cases import Case, Composite, RunInfo, default_case_folder
+from napari_hspnet.cases import Case, Composite, RunInfo, default_case_folder, find_cases
 from napari_hspnet.classes import NOT_RUN, SKIPPED, UNREADABLE
 from napari_hspnet.errors import CaseInUseError
 from napari_hspnet.slides import LabelGrid, Slide, with_mpp
@@ -85,6 +86,8 @@ class SlideSession:
         self._former: list[Slide] = []
         self._opening = threading.Lock()
         self._opened: CaseState | None = None
+        self._folder: Path | None = None
+        self.namesakes: tuple[Path, ...] = ()
         self.closed = False
 
     @property
@@ -128,7 +131,7 @@ class SlideSession:
         # What is on screen reads through the former one still.
         self._former.append(self.slide)
         self.slide = changed
-        self._tissue = None
+        self._tissue, self._folder, self.namesakes = None, None, ()
 
     def existing_case(self) -> CaseState | None:
         """Open the slide's case if there is one; a worker calls it.
@@ -140,11 +143,34 @@ class SlideSession:
         """
         info = self.slide.info
         with self._opening:
-            if info.mpp is None or not (default_case_folder(info) / "case.sqlite").is_file():
+            if info.mpp is None:
                 return None
+            found = find_cases(info)
+            self.namesakes = found.namesakes
+            if found.own is None:
+                return None
+            self._folder = found.own
             # Two workers can want it before the window has taken it.
             if self._opened is None:
                 self._opened = self._open(create=False)
+            return self._opened
+
+    def attach(self, folder: Path, reader: str) -> CaseState:
+        """Take a case that was made for an earlier file of this slide; a worker calls it.
+
+        Raises
+        ------
+        CaseMismatchError
+            If that slide had another size or µm per pixel.
+        CaseError, OutputError
+            If it cannot be used or written.
+        """
+        info = self.slide.info
+        with Case.open(folder, read_only=False) as case:
+            case.attach(info, reader)
+        with self._opening:
+            self._folder, self.namesakes = folder, ()
+            self._opened = self._open(create=True)
             return self._opened
 
     def writable_case(self) -> CaseState:
@@ -169,7 +195,7 @@ class SlideSession:
     def _open(self, create: bool) -> CaseState:
         info = self.slide.info
         grid = LabelGrid.of(info)
-        folder = default_case_folder(info)
+        folder = self._folder or find_cases(info).own or default_case_folder(info)
         try:
             return CaseState(Case.open_or_create(folder, info, grid))
         except CaseInUseError as error:

@@ -31,6 +31,9 @@ class SlideView(QWidget):
     objective_asked = Signal(int)
     fit_asked = Signal()
     reader_given = Signal(str)
+    label_asked = Signal()
+    attach_asked = Signal()
+    ruler_toggled = Signal(bool)
 
     def __init__(self, keys: dict[int, str]) -> None:
         super().__init__()
@@ -56,6 +59,12 @@ class SlideView(QWidget):
         )
         self.name = Note(name="slide_name")
         self.details = Note(name="slide_details", faint=True)
+        self.label = button("Show label…", "", "show_label")
+        self.label.setStyleSheet("padding: 2px 6px;")
+        self.ruler = button("Ruler", "Drag lines that say how long they are", "ruler")
+        self.ruler.setCheckable(True)
+        self.ruler.setStyleSheet("padding: 2px 6px;")
+        self.name_row = row(self.name, self.ruler, self.label, stretch=0)
         self.overview = Overview()
         self.zoom_text = QLabel("")
         self.zoom_text.setObjectName("zoom_text")
@@ -94,6 +103,11 @@ class SlideView(QWidget):
         self.reader.setAccessibleName("Reader")
         self.reader_row = row(QLabel("Reader"), self.reader, stretch=1)
         self.case_note = Note(name="case_note", faint=True)
+        self.attach_note = Note(name="attach_note")
+        self.attach = button(
+            "Attach that case", "Go on with its runs and corrections on this file", "attach"
+        )
+        self.attach_row = row(self.attach, None)
         self.error = Note(name="slide_error")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 4)
@@ -102,7 +116,7 @@ class SlideView(QWidget):
             self.empty,
             self.starters,
             self.choice,
-            self.name,
+            self.name_row,
             self.details,
             self.overview,
             self.zoom_row,
@@ -110,11 +124,16 @@ class SlideView(QWidget):
             self.mpp_row,
             self.reader_row,
             self.case_note,
+            self.attach_note,
+            self.attach_row,
             self.error,
         ):
             layout.addWidget(widget)
         self.open_button.clicked.connect(lambda: self.open_asked.emit())
         self.sample_button.clicked.connect(lambda: self.sample_asked.emit())
+        self.label.clicked.connect(lambda: self.label_asked.emit())
+        self.ruler.toggled.connect(self.ruler_toggled)
+        self.attach.clicked.connect(lambda: self.attach_asked.emit())
         self.choice.activated.connect(self.slide_chosen)
         self.mpp_button.clicked.connect(self._give_mpp)
         self.mpp_field.returnPressed.connect(self._give_mpp)
@@ -133,6 +152,7 @@ class SlideView(QWidget):
         for note in (self.name, self.details, self.mpp_note, self.case_note):
             note.say("")
         self.mpp_row.hide()
+        self.offer_case("")
         self.empty.show()
         self.starters.show()
         self.open_button.set_primary(True)
@@ -155,6 +175,17 @@ class SlideView(QWidget):
         self.choice.blockSignals(False)
         self.choice.setVisible(len(names) > 1)
 
+    def show_ruler(self, on: bool) -> None:
+        """Whether the mouse measures."""
+        self.ruler.blockSignals(True)
+        self.ruler.setChecked(on)
+        self.ruler.blockSignals(False)
+
+    def offer_case(self, text: str) -> None:
+        """Offer the case of an earlier file of the slide; hide that where `text` is empty."""
+        self.attach_note.say(text, "warning" if text else "")
+        self.attach_row.setVisible(bool(text))
+
     def ask_mpp(self, why: str) -> None:
         """Show the field for µm per pixel; hide it where `why` is empty."""
         self.mpp_note.say(why, "warning" if why else "")
@@ -164,8 +195,15 @@ class SlideView(QWidget):
             self.mpp_field.clear()
 
     def _show(self, shown: bool) -> None:
-        for widget in (self.overview, self.zoom_row, self.reader_row):
+        for widget in (self.name_row, self.overview, self.zoom_row, self.reader_row):
             widget.setVisible(shown)
+
+    def allow_label(self, why_not: str) -> None:
+        """Enable the button for the label, or say in its tooltip why there is none."""
+        self.label.setEnabled(not why_not)
+        self.label.setToolTip(
+            why_not or "The slide's label, to check the patient; it is never shown by itself"
+        )
 
     def ask_for_reader(self) -> None:
         """Take the user to the field for the name."""

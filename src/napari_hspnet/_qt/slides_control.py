@@ -11,15 +11,16 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_hspnet._qt import camera
+from napari_hspnet._qt.cases_control import CasesControl
 from napari_hspnet._qt.hooks import SLIDE_SUFFIXES
 from napari_hspnet._qt.memory import Memory
 from napari_hspnet._qt.picture import slide_picture
-from napari_hspnet._qt.session import CaseState, SlideSession, describe_runs
+from napari_hspnet._qt.session import SlideSession
 from napari_hspnet._qt.slide_layer import KEY, placement, slide_layer_data, slide_of
 from napari_hspnet._qt.slide_layers import SlideLayers
 from napari_hspnet._qt.slide_view import SlideView
 from napari_hspnet._qt.slots import into_napari, slot
-from napari_hspnet._qt.tell import notify, sentence
+from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.words import elided, objective_text, size_text
 from napari_hspnet._qt.work import Job, Jobs
 from napari_hspnet.errors import HspnetError
@@ -58,6 +59,7 @@ class SlidesControl(QObject):
         self._viewer, self._view, self._jobs, self._memory = viewer, view, jobs, memory
         self.finish = _finish
         """Called with an `OpenSlide` that was removed, to close its files."""
+        self.cases = CasesControl(self, view, jobs)
         self._open: list[OpenSlide] = []
         self._count = 0
         self.active: OpenSlide | None = None
@@ -248,7 +250,7 @@ class SlidesControl(QObject):
                 if entry.layers.slide_layer in self._viewer.layers:
                     self._viewer.layers.selection.active = entry.layers.slide_layer
         self._show_active()
-        self._look_for_case(entry)
+        self.cases.look_for(entry)
         self.active_changed.emit()
 
     # Resolution
@@ -280,7 +282,7 @@ class SlidesControl(QObject):
         entry.picture, entry.case_looked_for = None, False
         self.fit()
         self._show_active()
-        self._look_for_case(entry)
+        self.cases.look_for(entry)
         self.active_changed.emit()
 
     # Moving about
@@ -336,7 +338,7 @@ class SlidesControl(QObject):
         for small in self._view.objective_buttons:
             small.setEnabled(info.mpp is not None)
         self._view.overview.set_slide(camera.slide_extent(info))
-        self.show_case()
+        self.cases.show()
         self._show_choices()
         self._show_place()
         self._show_scale_bar(info.mpp is not None)
@@ -364,55 +366,6 @@ class SlidesControl(QObject):
 
         # A picture that cannot be had is no harm: the canvas says what is wrong.
         self._jobs.start(f"overview {entry.number}", lambda job: slide_picture(slide), done=done)
-
-    # Cases
-
-    def _look_for_case(self, entry: OpenSlide) -> None:
-        if entry.case_looked_for or entry.session.slide.info.mpp is None:
-            return
-        entry.case_looked_for = True
-
-        def done(state: CaseState | None) -> None:
-            if state is not None:
-                self.take_case(entry, state, reopened=True)
-
-        def failed(error: Exception) -> None:
-            entry.case_error = sentence(error)
-            notify(error)
-            self.show_case()
-
-        self._jobs.start(
-            f"case {entry.number}",
-            lambda job: entry.session.existing_case(),
-            done=done,
-            error=failed,
-        )
-
-    def take_case(self, entry: OpenSlide, state: CaseState, reopened: bool) -> None:
-        """Keep a case that a worker opened for a slide."""
-        if state.case is entry.session.case:
-            return
-        entry.session.take_case(state, reopened)
-        entry.case_error = ""
-        self.show_case()
-        self.results_changed.emit(entry)
-
-    def show_case(self) -> None:
-        """Say where the active slide's results are kept."""
-        entry = self.active
-        if entry is None:
-            return
-        session = entry.session
-        if entry.case_error:
-            self._view.case_note.say(entry.case_error, "error")
-        elif session.read_only_because:
-            self._view.case_note.say(f"Read-only: {session.read_only_because}.", "warning")
-        elif session.case is not None and session.runs:
-            begun = "Re-opened: " if session.reopened else "Saved: "
-            self._view.case_note.say(begun + describe_runs(session.runs))
-            self._view.case_note.setToolTip(f"Kept in {session.case.folder}")
-        else:
-            self._view.case_note.say("")
 
 
 def _finish(entry: OpenSlide) -> None:

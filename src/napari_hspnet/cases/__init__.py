@@ -5,7 +5,7 @@ from napari_hspnet.cases.composite import Areas, Composite, CompositeLevel
 from napari_hspnet.cases.corrections import UNTOUCHED
 from napari_hspnet.cases.editing import Editing, EditResult, Patch, accepted, filled
 from napari_hspnet.cases.journal import Entry, Journal
-from napari_hspnet.cases.places import SUFFIX, default_case_folder
+from napari_hspnet.cases.places import SUFFIX, FoundCases, default_case_folder, find_cases
 from napari_hspnet.cases.record import FINISHED, WRITING, RunInfo, RunRecord
 from napari_hspnet.cases.review import (
     IN_PROGRESS,
@@ -40,6 +40,7 @@ __all__ = [
     "EditResult",
     "Editing",
     "Entry",
+    "FoundCases",
     "Journal",
     "Patch",
     "Review",
@@ -51,4 +52,5 @@ __all__ = [
     "accepted",
     "default_case_folder",
     "filled",
+    "find_cases",
 ]

@@ -17,7 +17,7 @@ from napari_hspnet.cases.audit import audit
 from napari_hspnet.cases.cache import ChunkCache
 from napari_hspnet.cases.corrections import UNTOUCHED, Corrections, PastCorrections
 from napari_hspnet.cases.database import CaseDatabase
-from napari_hspnet.cases.journal import RUNS, Journal
+from napari_hspnet.cases.journal import EDIT, RUNS, Journal
 from napari_hspnet.cases.record import FINISHED, RunInfo
 from napari_hspnet.cases.review import Review
 from napari_hspnet.cases.sampling import level_shape, sample
@@ -75,8 +75,6 @@ class Checks:
         How much was looked at.
     pages_hold, entries_hold : bool
         Whether SQLite's pages, and all that entries say apart from pixels, are sound.
-    index_only : bool
-        Whether it is SQLite's indexes alone that do not hold.
     bad_tiles : set of int
         Entries whose pixels are damaged.
     review_differs : bool
@@ -98,7 +96,6 @@ class Checks:
     chunks: int = 0
     pages_hold: bool = True
     entries_hold: bool = True
-    index_only: bool = False
     bad_tiles: set[int] = field(default_factory=set)
     review_differs: bool = False
     active: tuple[str, ...] | None = None
@@ -158,11 +155,9 @@ class Checks:
         said = [str(row[0]) for row in self.database.query("PRAGMA integrity_check")]
         lines = [line for text in said for line in text.splitlines() if line.strip()]
         self.pages_hold = lines == ["ok"]
-        if self.pages_hold:
-            return
-        self.index_only = all(" index " in line and "page" not in line for line in lines)
-        for line in lines:
-            self._find(line.strip(), DATABASE)
+        for line in () if self.pages_hold else lines:
+            if not line.startswith("***"):
+                self._find(line.strip(), DATABASE)
 
     def _entries(self) -> None:
         self.entries_hold = False
@@ -180,6 +175,8 @@ class Checks:
             self._find("the table of the slide is damaged", DATABASE)
         if not self.journal.there:
             return
+        if len(self.database.query("SELECT seq FROM seen")) != 1:
+            self._find("how far the corrections were written is not known", DATABASE)
         self.review_differs = Review(self.database, self.journal).differs_from_journal()
         if self.review_differs:
             self._find("the review regions are not what the journal adds up to", DATABASE)
@@ -195,7 +192,7 @@ class Checks:
         if not self.journal.there:
             return
         if not self.store.exists:
-            if self.journal.seen:
+            if any(entry.kind == EDIT for entry in self.journal.entries(until=self.journal.seen)):
                 self._find("is gone; opening the case makes it anew from the journal", CORRECTION)
             return
         self._metadata()

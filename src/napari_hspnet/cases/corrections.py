@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import numpy as np
@@ -32,6 +32,8 @@ Array = npt.NDArray[np.uint8]
 
 UNTOUCHED = NOT_RUN
 """Value of a correction where no reader said anything."""
+
+Report = Callable[[float], None]
 
 _HELD_BYTES = 48 << 20
 _MAP = "class"
@@ -127,8 +129,15 @@ class Corrections:
                     self._cache.put(("correction", key), chunk)
                     return chunk
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: Entry, progress: Report | None = None) -> None:
         """Write what an entry says, at all levels; the journal has it already.
+
+        Parameters
+        ----------
+        entry : Entry
+            An edit, an undo or a redo; others change nothing.
+        progress : callable (float) -> None, optional
+            Told the part that is done, 0 to 1.
 
         Raises
         ------
@@ -136,9 +145,13 @@ class Corrections:
             Disk full or gone. The entry counts nevertheless: it shows, and is
             written at the next opening.
         """
+        of = entry.body.get("of", [entry.seq])
+        total = 0 if progress is None else self._journal.tile_count(of)
         with self._writing:
             try:
-                for tile, after in effect(self._journal, entry):
+                for number, (tile, after) in enumerate(effect(self._journal, entry)):
+                    if progress is not None and total:
+                        progress(number / total)
                     self._change(tile, tile.values(after))
                     if sum(chunk.nbytes for chunk in self._held.values()) > _HELD_BYTES:
                         # Where the disk does not take it, the rest is to show all the same.
@@ -161,8 +174,13 @@ class Corrections:
             with case_failures(self._store.folder):
                 self._store.sync(self._unsynced)
             self._unsynced.clear()
-            if self._journal.seen != self._taken:
-                self._journal.set_seen(self._taken)
+            last = self._journal.last
+            between = self._journal.entries(after=self._taken, until=last)
+            if any(entry.kind in (EDIT, UNDO, REDO) for entry in between):
+                # Another thread has entered it and has not come here yet.
+                last = self._taken
+            if self._journal.seen != last:
+                self._journal.set_seen(last)
 
     def _catch_up(self) -> None:
         seen = self._journal.seen

@@ -163,9 +163,7 @@ class Editing:
             if continues:
                 body["continues"] = True
             entry = self.journal.append(EDIT, reader, body, made.tiles)
-            warning = self._entered(entry, history)
-            if progress is not None:
-                progress(1.0)
+            warning = self._entered(entry, history, progress, 0.6)
             return EditResult(entry, made.box, tuple(sorted(made.locked)), warning)
 
     def reader_at(self, y: int, x: int) -> str:
@@ -182,7 +180,7 @@ class Editing:
                 return self.journal.entry(seq).reader
         return ""
 
-    def undo(self, reader: str) -> EditResult | None:
+    def undo(self, reader: str, progress: Report | None = None) -> EditResult | None:
         """Take back the last act that stands; None where there is none.
 
         Raises
@@ -196,9 +194,9 @@ class Editing:
         """
         with self._guard:
             done = self._acts().done
-            return self._again(UNDO, done[-1], reader) if done else None
+            return self._again(UNDO, done[-1], reader, progress) if done else None
 
-    def redo(self, reader: str) -> EditResult | None:
+    def redo(self, reader: str, progress: Report | None = None) -> EditResult | None:
         """Do the act again that was undone last; None where there is none.
 
         Raises
@@ -207,9 +205,9 @@ class Editing:
         """
         with self._guard:
             undone = self._acts().undone
-            return self._again(REDO, undone[-1], reader) if undone else None
+            return self._again(REDO, undone[-1], reader, progress) if undone else None
 
-    def _again(self, kind: str, act: Act, reader: str) -> EditResult:
+    def _again(self, kind: str, act: Act, reader: str, progress: Report | None) -> EditResult:
         first = self.journal.entry(act[0])
         box = _joined(self.journal.entry(seq).box for seq in act)
         locked = self._locks_of(act)
@@ -217,7 +215,7 @@ class Editing:
             raise self.review.locked_error(locked)
         body = {"of": list(act), "tool": first.body.get("tool", ""), "box": _sides(box)}
         entry = self.journal.append(kind, reader, body)
-        return EditResult(entry, box, (), self._entered(entry, self._acts()))
+        return EditResult(entry, box, (), self._entered(entry, self._acts(), progress, 0.0))
 
     def _locks_of(self, act: Act) -> set[int]:
         found: set[int] = set()
@@ -230,11 +228,18 @@ class Editing:
                         found.add(region)
         return found
 
-    def _entered(self, entry: Entry, history: History) -> str:
+    def _entered(
+        self, entry: Entry, history: History, progress: Report | None, begun: float
+    ) -> str:
         """Bring history and store after an entry; what went wrong with the store."""
+
+        def told(part: float) -> None:
+            if progress is not None:
+                progress(begun + (1 - begun) * part)
+
         history.take(entry)
         try:
-            self.corrections.take(entry)
+            self.corrections.take(entry, told)
             if entry.seq % _SYNC_EVERY == 0:
                 self.corrections.sync()
         except HspnetError as error:

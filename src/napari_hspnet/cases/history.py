@@ -17,12 +17,15 @@ Act = tuple[int, ...]
 class History:
     """Acts that stand, and acts that were undone; the latest last.
 
+    `final` are entries that cannot be undone.
+
     Undo goes back act by act over the whole case, so an act that stands was
     written on exactly what the standing acts before it left.
     """
 
     done: list[Act] = field(default_factory=list)
     undone: list[Act] = field(default_factory=list)
+    final: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> History:
@@ -34,7 +37,10 @@ class History:
 
     def take(self, entry: Entry) -> None:
         """Go on by one entry."""
-        if entry.kind == EDIT:
+        if entry.kind == EDIT and entry.body.get("final"):
+            # What a rescue found is where undoing ends.
+            self.final.append(entry.seq)
+        elif entry.kind == EDIT:
             if entry.body.get("continues") and self.done and not self.undone:
                 self.done[-1] += (entry.seq,)
             else:
@@ -47,4 +53,4 @@ class History:
 
     def standing(self) -> frozenset[int]:
         """Numbers of all edits that stand."""
-        return frozenset(seq for act in self.done for seq in act)
+        return frozenset(self.final).union(*self.done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -43,7 +43,7 @@ BEGIN, EDIT, UNDO, REDO = "begin", "edit", "undo", "redo"
 RUNS, REGIONS, SLIDE = "runs", "regions", "slide"
 
 _COLUMNS = "seq, time, reader, kind, body, tiles, previous, hash"
-_BY_READERS = {EDIT, UNDO, REDO, REGIONS}
+_BY_READERS = {EDIT, UNDO, REDO, REGIONS, SLIDE}
 
 
 @dataclass(frozen=True)
@@ -253,13 +253,15 @@ class Journal:
         """
         try:
             wanted = datetime.fromisoformat(time)
-        except ValueError as error:
+            if wanted.tzinfo is None:
+                wanted = wanted.astimezone()
+            limit = wanted.astimezone(UTC).isoformat(timespec="milliseconds")
+        except (ValueError, OverflowError, OSError) as error:
             raise InputError(
                 f"{time!r} is no time", advice="Give one such as 2026-11-25T14:30:00+01:00"
             ) from error
-        if wanted.tzinfo is None:
-            wanted = wanted.astimezone()
-        limit = wanted.astimezone(UTC).isoformat(timespec="milliseconds")
+        if not self.there:
+            return 0
         rows = self.database.query("SELECT max(seq) FROM entry WHERE time <= ?", (limit,))
         return int(rows[0][0] or 0)
 
@@ -283,6 +285,11 @@ class Journal:
         if not rows:
             return None
         return stored_tile(self.database.grid.shape, (row, col), rows[0], part)
+
+    def tile_count(self, seqs: Iterable[int]) -> int:
+        """How many chunks some edits changed, each counted for each of them."""
+        sql = "SELECT count(*) FROM tile WHERE entry = ? AND part = 0"
+        return sum(int(self.database.query(sql, (seq,))[0][0]) for seq in seqs)
 
     def touching(self, row: int, col: int) -> list[int]:
         """Numbers of the edits that changed a chunk, in order."""
@@ -318,7 +325,8 @@ class Journal:
     def set_seen(self, seq: int) -> None:
         """Say that the stored corrections hold all entries up to this one."""
         with self.database.transaction() as db:
-            db.execute("UPDATE seen SET seq = ?", (seq,))
+            db.execute("DELETE FROM seen")
+            db.execute("INSERT INTO seen VALUES (?)", (seq,))
 
     def verify(self) -> Iterator[Damage]:
         """What does not hold: unreadable, changed, missing or reordered entries."""

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_hspnet.cases.components import Parts, Report, check, class_values, pixels_within
+from napari_hspnet.cases.components import class_values
 from napari_hspnet.cases.composite import Composite
 from napari_hspnet.cases.editing import Patch
+from napari_hspnet.cases.parts import Parts, Report, check, pixels_within
 from napari_hspnet.cases.selection import Place, Selection, chunk_box, chunks_of
 from napari_hspnet.classes import BACKGROUND, CIN3, UNREADABLE
 from napari_hspnet.errors import InputError
@@ -30,7 +31,7 @@ Array = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 
-REACH = 1024
+REACH = 512
 """How far a border moves at most, in label pixels: bounds the memory for one chunk."""
 
 _CLASSES = CIN3 + 1
@@ -301,7 +302,7 @@ def specks_dropped(
             progress(0.7 + 0.3 * number / len(found.places))
     if progress is not None:
         progress(1.0)
-    takes = np.concatenate((borders.decided(), [-1]))
+    takes = np.concatenate((borders.decided(cancel), [-1]))
     changes = takes != np.concatenate((found.codes, [-1]))
 
     def make(place: Place) -> Patch | None:
@@ -318,7 +319,8 @@ class _Borders:
     def __init__(self, composite: Composite, specks: Parts, box: PixelBox) -> None:
         self._composite, self._specks, self._box = composite, specks, box
         self._whole = PixelBox(0, 0, *composite.grid.shape)
-        self._with_class = np.zeros((specks.pixels.size, _CLASSES), np.int64)
+        self._many = specks.pixels.size
+        self._with_class = np.zeros(self._many * _CLASSES, np.int64)
         self._with_speck: list[Numbers] = []
         # A row of chunks needs those above and below it, and most slides are this wide.
         self._read = lru_cache(maxsize=16)(specks.read)
@@ -337,31 +339,33 @@ class _Borders:
             mine, theirs, shown = specks[here], specks[there], values[there]
             free = (mine >= 0) & (theirs < 0) & (shown <= CIN3)
             pair, length = np.unique(mine[free] * _CLASSES + shown[free], return_counts=True)
-            self._with_class.ravel()[pair] += length
+            self._with_class[pair] += length
             both = (mine >= 0) & (theirs >= 0) & (mine != theirs)
-            pairs, length = np.unique(
-                np.stack([mine[both], theirs[both]]), axis=1, return_counts=True
-            )
-            self._with_speck.append(np.concatenate([pairs, length[None]]))
+            # One number for two sorts ten times as fast as a pair does.
+            pair, length = np.unique(mine[both] * self._many + theirs[both], return_counts=True)
+            self._with_speck.append(np.stack([pair, length]))
 
     @property
     def _whole_shape(self) -> tuple[int, int]:
         return self._whole.height, self._whole.width
 
-    def decided(self) -> Numbers:
+    def decided(self, cancel: threading.Event | None) -> Numbers:
         """The class that each speck takes."""
-        nothing = np.zeros((3, 0), np.int64)
-        one, other, length = np.concatenate([nothing, *self._with_speck], axis=1)
+        nothing = np.zeros((2, 0), np.int64)
+        pair, length = np.concatenate([nothing, *self._with_speck], axis=1)
+        one, other = np.divmod(pair, max(1, self._many))
         lengths = self._with_class.copy()
-        takes = np.full(len(lengths), -1, np.int64)
+        takes = np.full(self._many, -1, np.int64)
         while True:
-            now = (takes < 0) & lengths.any(axis=1)
+            check(cancel)
+            by_class = lengths.reshape(-1, _CLASSES)
+            now = (takes < 0) & by_class.any(axis=1)
             if not now.any():
                 takes[takes < 0] = BACKGROUND
                 return takes
-            takes[now] = CIN3 - np.argmax(lengths[now, ::-1], axis=1)
+            takes[now] = CIN3 - np.argmax(by_class[now, ::-1], axis=1)
             told = (takes[one] < 0) & now[other]
-            np.add.at(lengths, (one[told], takes[other[told]]), length[told])
+            np.add.at(lengths, one[told] * _CLASSES + takes[other[told]], length[told])
 
 
 def _neighbours(

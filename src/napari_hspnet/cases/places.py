@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from napari_hspnet.errors import CaseError
+from napari_hspnet.cases.failures import case_failures
+from napari_hspnet.errors import CaseError, HspnetError
 from napari_hspnet.slides.types import SlideInfo
 
-__all__ = ["SUFFIX", "default_case_folder", "network_filesystem", "refuse_network"]
+__all__ = [
+    "SUFFIX",
+    "FoundCases",
+    "default_case_folder",
+    "find_cases",
+    "network_filesystem",
+    "refuse_network",
+]
 
 SUFFIX = ".hspnet"
 
@@ -37,11 +46,64 @@ _NETWORK = {
 
 def default_case_folder(info: SlideInfo) -> Path:
     """Where a slide's case lies unless the user says otherwise; makes nothing."""
+    return _cases() / f"{_name(info)}-{info.fingerprint[:8]}{SUFFIX}"
+
+
+@dataclass(frozen=True)
+class FoundCases:
+    """Cases in the user's folder that concern a slide.
+
+    Attributes
+    ----------
+    own : Path or None
+        The slide's, under whatever name; a slide can be moved and renamed.
+    namesakes : tuple of Path
+        Of other files of the same name: the slide may have been saved anew.
+    """
+
+    own: Path | None
+    namesakes: tuple[Path, ...]
+
+
+def find_cases(info: SlideInfo) -> FoundCases:
+    """Look in the user's folder for a slide's case.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be read.
+    """
+    from napari_hspnet.cases.database import CaseDatabase
+
+    folder, usual = _cases(), default_case_folder(info)
+    if (usual / "case.sqlite").is_file():
+        return FoundCases(usual, ())
+    namesakes = []
+    with case_failures(folder):
+        for found in sorted(folder.glob(f"*{SUFFIX}")):
+            if not (found / "case.sqlite").is_file():
+                continue
+            try:
+                database = CaseDatabase(found / "case.sqlite", read_only=True, check=False)
+            except HspnetError:
+                continue
+            fingerprint, _ = database.slide()
+            database.close()
+            if fingerprint == info.fingerprint:
+                return FoundCases(found, ())
+            if found.name.startswith(f"{_name(info)}-"):
+                namesakes.append(found)
+    return FoundCases(None, tuple(namesakes))
+
+
+def _cases() -> Path:
     import platformdirs
 
-    name = re.sub(r"[^\w.+-]+", "_", info.path.stem).strip("._") or "slide"
-    base = Path(platformdirs.user_data_dir("napari-hspnet", appauthor=False))
-    return base / "cases" / f"{name[:80]}-{info.fingerprint[:8]}{SUFFIX}"
+    return Path(platformdirs.user_data_dir("napari-hspnet", appauthor=False)) / "cases"
+
+
+def _name(info: SlideInfo) -> str:
+    return (re.sub(r"[^\w.+-]+", "_", info.path.stem).strip("._") or "slide")[:80]
 
 
 def network_filesystem(path: Path) -> str | None:

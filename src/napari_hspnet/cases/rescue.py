@@ -215,7 +215,9 @@ class _Rescuer:
         if active:
             journal.append(RUNS, "", active_runs(found, active))
         if draft.tiles:
-            journal.append(EDIT, self._reader, {"tool": "rescue", **draft.said}, draft.tiles)
+            journal.append(
+                EDIT, self._reader, {"tool": "rescue", "final": True, **draft.said}, draft.tiles
+            )
         for region, masks in regions:
             self._enter_region(journal, region, masks)
         return sum(draft.changes.values()), len(found), len(regions)

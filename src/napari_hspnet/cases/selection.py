@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ from napari_hspnet.errors import RegionError
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.region import PixelBox, Region
 
-__all__ = ["Selection", "chunk_box", "chunks_of"]
+__all__ = ["PackedMasks", "Place", "Selection", "around", "chunk_box", "chunks_of"]
 
+Array = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Place = tuple[int, int]
 """(row, column) of a chunk of level 0."""
@@ -121,3 +122,44 @@ class Selection:
                 part.y0 - own.y0 : part.y1 - own.y0, part.x0 - own.x0 : part.x1 - own.x0
             ]
         return out
+
+
+def around(boxes: Sequence[PixelBox]) -> PixelBox:
+    return PixelBox(
+        min(box.y0 for box in boxes),
+        min(box.x0 for box in boxes),
+        max(box.y1 for box in boxes),
+        max(box.x1 for box in boxes),
+    )
+
+
+class PackedMasks(Mapping[Place, Mask]):
+    """Masks of chunks, each cropped and a bit a pixel; unpacked whenever one is asked for."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._shape = shape
+        self._packed: dict[Place, tuple[PixelBox, Array]] = {}
+
+    @property
+    def box(self) -> PixelBox:
+        """The smallest that holds all of them."""
+        return around([box for box, _ in self._packed.values()])
+
+    def pack(self, place: Place, box: PixelBox, mask: Mask) -> None:
+        """Enter what lies in one chunk: a box on the slide and its mask."""
+        self._packed[place] = box, np.packbits(mask)
+
+    def __getitem__(self, place: Place) -> Mask:
+        box, packed = self._packed[place]
+        own = chunk_box(place, self._shape)
+        bits = np.unpackbits(packed, count=box.height * box.width).view(bool)
+        mask = np.zeros((own.height, own.width), bool)
+        at = np.s_[box.y0 - own.y0 : box.y1 - own.y0, box.x0 - own.x0 : box.x1 - own.x0]
+        mask[at] = bits.reshape(box.height, box.width)
+        return mask
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)

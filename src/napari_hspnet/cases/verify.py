@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_hspnet.cases import schema
+from napari_hspnet.cases.audit import audit
 from napari_hspnet.cases.cache import ChunkCache
 from napari_hspnet.cases.checks import CORRECTION, DATABASE, RUN_FOLDERS, Checks, Finding
 from napari_hspnet.cases.corrections import UNTOUCHED, Corrections, PastCorrections
@@ -21,6 +24,7 @@ from napari_hspnet.cases.journal import Journal, moment
 from napari_hspnet.cases.lock import CaseLock
 from napari_hspnet.cases.places import refuse_network
 from napari_hspnet.cases.review import Review
+from napari_hspnet.cases.schema import FORMAT_VERSION
 from napari_hspnet.cases.store import CorrectionStore, Key
 from napari_hspnet.errors import CaseError
 
@@ -43,7 +47,8 @@ class Verification:
     mended : tuple of Finding
         What did not hold and was written anew.
     rescue : bool
-        Whether the journal itself is damaged: no repair helps, see `rescue_case`.
+        Whether the journal does not hold. What a repair has not mended then is for
+        `rescue_case`.
     """
 
     entries: int
@@ -74,7 +79,9 @@ def verify_case(
     Without `repair` nothing is changed, and another window may have the case open.
     With it, what follows from the journal is made anew from it: chunks of
     ``correction.zarr`` (those replaced are kept beside), the table of regions, the
-    choice of active runs, indexes. The journal and the runs are what they are.
+    choice of active runs. Where pages of the database are damaged and yet every
+    entry of the journal holds, it is copied into sound pages. The journal and the
+    runs are what they are.
 
     Parameters
     ----------
@@ -107,7 +114,11 @@ def verify_case(
     lock = CaseLock(folder / _LOCK)
     try:
         found, checks = _look(folder, progress, cancel)
-        if found.ok or checks is None or not _mend(folder, checks):
+        if found.ok or checks is None:
+            return found
+        if not checks.pages_hold and _repaged(folder):
+            _, checks = _look(folder, progress, cancel)
+        if checks is None or not _mend(folder, checks):
             return found
         now, _ = _look(folder, progress, cancel)
         mended = tuple(f for f in found.damages if f not in set(now.damages))
@@ -154,22 +165,66 @@ def _look_once(
         checks.run()
     finally:
         database.close()
-    rescue = not checks.entries_hold or bool(checks.bad_tiles)
-    rescue = rescue or not (checks.pages_hold or checks.index_only)
-    found = Verification(checks.entries, checks.chunks, tuple(checks.findings), rescue=rescue)
+    whole = checks.pages_hold and checks.entries_hold and not checks.bad_tiles
+    found = Verification(checks.entries, checks.chunks, tuple(checks.findings), rescue=not whole)
     return found, checks
+
+
+def _repaged(folder: Path) -> bool:
+    """Copy the tables into a database with sound pages; whether the journal came over whole."""
+    database, fresh = folder / DATABASE, folder / f".{DATABASE}.repaged"
+    with case_failures(folder):
+        fresh.unlink(missing_ok=True)
+        try:
+            with closing(CaseDatabase(database, read_only=True, check=False)) as damaged:
+                if damaged.format < FORMAT_VERSION:
+                    return False
+                _copy_rows(damaged, fresh)
+            with closing(CaseDatabase(fresh, read_only=True)) as copy:
+                if next(audit(copy), None) is not None:
+                    return False
+            kept = folder / f"{DATABASE}.damaged-{moment().replace(':', '')}"
+            for end in ("-wal", ""):
+                if (folder / f"{DATABASE}{end}").exists():
+                    shutil.copy2(folder / f"{DATABASE}{end}", folder / f"{kept.name}{end}")
+            # The log first: it must never be left to a database that it is not of. A
+            # crash before the last step is one that `rescue_case` mends.
+            for end in ("-wal", "-shm"):
+                (folder / f"{DATABASE}{end}").unlink(missing_ok=True)
+            fresh.replace(database)
+        except CaseError:
+            return False
+        finally:
+            for end in ("", "-wal", "-shm"):
+                (folder / f"{fresh.name}{end}").unlink(missing_ok=True)
+    return True
+
+
+def _copy_rows(source: CaseDatabase, target: Path) -> None:
+    # Row by row from the tables themselves: VACUUM would copy damaged indexes as well.
+    with closing(sqlite3.connect(target, isolation_level=None)) as db:
+        db.execute("BEGIN")
+        schema.create(db)
+        for table in ("slide", "run", "entry", "tile", "seen", "region"):
+            db.execute(f"DELETE FROM {table}")
+            last = -1
+            while rows := source.query(
+                f"SELECT rowid, * FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid LIMIT 200",
+                (last,),
+            ):
+                last = rows[-1][0]
+                marks = ", ".join("?" * (len(rows[0]) - 1))
+                db.executemany(f"INSERT INTO {table} VALUES ({marks})", [row[1:] for row in rows])
+        db.execute("COMMIT")
 
 
 def _mend(folder: Path, checks: Checks) -> bool:
     """Write anew what follows from the journal; whether anything was tried."""
-    if not (checks.entries_hold and (checks.pages_hold or checks.index_only)):
+    if not (checks.entries_hold and checks.pages_hold):
         return False
     with closing(CaseDatabase(folder / DATABASE, read_only=False, check=False)) as database:
-        if database.format < 2:
+        if database.format < FORMAT_VERSION:
             return False
-        if checks.index_only:
-            with database.transaction() as db:
-                db.execute("REINDEX")
         journal = Journal(database)
         if checks.review_differs:
             Review(database, journal).rebuild()

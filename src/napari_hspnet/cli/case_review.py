@@ -176,7 +176,7 @@ def list_disagreements(
 ) -> None:
     """List where a reader said something else than the run on top."""
     from napari_hspnet.cases import Case
-    from napari_hspnet.cases.components import disagreements
+    from napari_hspnet.cases.disagreements import disagreements
     from napari_hspnet.cases.words import area_text, grade_name, place_text
 
     with Case.open(folder) as case, working(as_json) as work:

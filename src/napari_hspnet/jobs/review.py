@@ -1,0 +1,344 @@
+"""Going through a slide: tiles over its tissue, grades of regions, how far one is."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_hspnet.cases import Composite, ReviewRegion, Selection
+from napari_hspnet.cases.selection import Place, chunk_box
+from napari_hspnet.classes import BACKGROUND, CIN3, NORMAL
+from napari_hspnet.errors import CancelledError, InputError
+from napari_hspnet.inference import TISSUE_MPP, TissueMap
+from napari_hspnet.slides import LabelGrid, PixelBox
+
+__all__ = [
+    "LEAST_MM2",
+    "MOST_REGIONS",
+    "Counts",
+    "Coverage",
+    "Footprint",
+    "Grades",
+    "counts_of",
+    "coverage",
+    "footprint",
+    "grades_of",
+    "not_listed",
+    "read_tissue",
+    "tissue_tiles",
+]
+
+Mask = npt.NDArray[np.bool_]
+Report = Callable[[float], None]
+Counts = Mapping[Place, Mapping[int, int]]
+"""Label pixels by chunk and value of the overlay."""
+
+LEAST_MM2 = 0.001
+"""From which area on a grade counts as the worst one; smaller ones may be noise."""
+
+MOST_REGIONS = 10_000
+"""That are added at once: nobody goes through more."""
+
+_STRIPE = 512
+
+
+@dataclass(frozen=True)
+class Grades:
+    """What the overlay shows in a region or in view.
+
+    Attributes
+    ----------
+    mm2 : Mapping of int to float
+        By value of the overlay, those of what was not analysed with them.
+    """
+
+    mm2: Mapping[int, float]
+
+    @property
+    def worst(self) -> int | None:
+        """The worst grade of `LEAST_MM2` or more, else the most common one."""
+        graded = {v: mm2 for v, mm2 in self.mm2.items() if NORMAL <= v <= CIN3 and mm2 > 0}
+        counting = [v for v, mm2 in graded.items() if mm2 >= LEAST_MM2]
+        if counting:
+            return max(counting)
+        return max(graded, key=lambda v: graded[v]) if graded else None
+
+    @property
+    def most(self) -> int | None:
+        """The value that covers most; None where there is nothing at all."""
+        return max(self.mm2, key=lambda v: self.mm2[v]) if self.mm2 else None
+
+    @property
+    def severity(self) -> tuple[int, float]:
+        """Sorts regions: by the worst grade, then by how much there is of it."""
+        worst = self.worst
+        if worst is None:
+            return (BACKGROUND if self.mm2.get(BACKGROUND) else -1), 0.0
+        return worst, self.mm2[worst]
+
+
+def counts_of(
+    composite: Composite,
+    selection: Selection,
+    places: Iterable[Place] | None = None,
+    cancel: threading.Event | None = None,
+) -> Counts:
+    """What is shown in a region now, chunk by chunk.
+
+    Parameters
+    ----------
+    composite : Composite
+        What is shown.
+    selection : Selection
+        The region.
+    places : iterable of (int, int), optional
+        Only these chunks; of those that hold nothing of the region nothing is said.
+    cancel : threading.Event, optional
+        Stops it.
+
+    Raises
+    ------
+    CancelledError
+        If cancelled.
+    """
+    found: dict[Place, dict[int, int]] = {}
+    wanted = selection.masks if places is None else [p for p in places if p in selection.masks]
+    for place in wanted:
+        _check(cancel)
+        mask = selection.masks[place]
+        ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not ys.size:
+            continue
+        box = chunk_box(place, selection.shape)
+        part = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+        values = composite.read(box.y0 + int(ys[0]), box.x0 + int(xs[0]), *part.shape)
+        counts = np.bincount(values[part], minlength=256)
+        found[place] = {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
+    return found
+
+
+def grades_of(counts: Counts, mpp: float) -> Grades:
+    """All of a region, in mm²; `mpp` is µm per label pixel."""
+    total: Counter[int] = Counter()
+    for each in counts.values():
+        total.update(each)
+    square = (mpp / 1000) ** 2
+    return Grades({value: total[value] * square for value in sorted(total)})
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The pixels of the tissue mask whose centres lie in a region, a bit each.
+
+    Attributes
+    ----------
+    box : PixelBox
+        In pixels of the tissue mask.
+    bits : ndarray of uint8
+        Packed.
+    """
+
+    box: PixelBox
+    bits: npt.NDArray[np.uint8]
+
+    def mask(self) -> Mask:
+        """Which pixels of the box."""
+        shape = (self.box.height, self.box.width)
+        count = shape[0] * shape[1]
+        return np.unpackbits(self.bits, count=count).astype(bool).reshape(shape)
+
+
+def footprint(selection: Selection, grid: LabelGrid) -> Footprint:
+    """A region as the tissue mask sees it."""
+    whole = selection.box
+    rows = _sampled(whole.y0, whole.y1, grid.shape[0], grid.mpp)
+    columns = _sampled(whole.x0, whole.x1, grid.shape[1], grid.mpp)
+    out = np.zeros((len(rows), len(columns)), bool)
+    for place, mask in selection.masks.items():
+        box = chunk_box(place, selection.shape)
+        ys = (rows >= box.y0) & (rows < box.y1)
+        xs = (columns >= box.x0) & (columns < box.x1)
+        if ys.any() and xs.any():
+            out[np.ix_(ys, xs)] = mask[np.ix_(rows[ys] - box.y0, columns[xs] - box.x0)]
+    top = _first(whole.y0, grid.shape[0], grid.mpp)
+    left = _first(whole.x0, grid.shape[1], grid.mpp)
+    return Footprint(
+        PixelBox(top, left, top + len(rows), left + len(columns)), np.packbits(out.ravel())
+    )
+
+
+def _tissue_shape(grid: LabelGrid) -> tuple[int, int]:
+    height, width = (math.ceil(size * grid.mpp / TISSUE_MPP - 1e-9) for size in grid.shape)
+    return height, width
+
+
+def _centres(size: int, mpp: float) -> npt.NDArray[np.intp]:
+    """The label pixel under the centre of each pixel of the tissue mask, along one axis."""
+    count = math.ceil(size * mpp / TISSUE_MPP - 1e-9)
+    at = np.floor((np.arange(count) + 0.5) * (TISSUE_MPP / mpp)).astype(np.intp)
+    # A last pixel that reaches beyond the grid would belong to no region whatever.
+    return np.asarray(np.minimum(at, size - 1))
+
+
+def _sampled(start: int, stop: int, size: int, mpp: float) -> npt.NDArray[np.intp]:
+    at = _centres(size, mpp)
+    return at[(at >= start) & (at < stop)]
+
+
+def _first(start: int, size: int, mpp: float) -> int:
+    return int(np.searchsorted(_centres(size, mpp), start))
+
+
+def read_tissue(
+    tissue: TissueMap,
+    grid: LabelGrid,
+    progress: Report | None = None,
+    cancel: threading.Event | None = None,
+) -> Mask:
+    """The tissue of the whole slide, `TISSUE_MPP` µm a pixel.
+
+    Raises
+    ------
+    CancelledError
+        If cancelled.
+    """
+    height, width = _tissue_shape(grid)
+    out = np.zeros((height, width), bool)
+    for y in range(0, height, _STRIPE):
+        for x in range(0, width, _STRIPE):
+            _check(cancel)
+            at = np.s_[y : y + _STRIPE, x : x + _STRIPE]
+            out[at] = tissue.read(y, x, min(_STRIPE, height - y), min(_STRIPE, width - x))
+        if progress is not None:
+            progress(min(1.0, (y + _STRIPE) / height))
+    return out
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a slide's tissue lies in regions."""
+
+    covered_mm2: float
+    tissue_mm2: float
+
+    @property
+    def share(self) -> float:
+        """0 to 1; 0 where there is no tissue."""
+        return self.covered_mm2 / self.tissue_mm2 if self.tissue_mm2 else 0.0
+
+
+def coverage(tissue: Mask, regions: Iterable[Footprint]) -> Coverage:
+    """How much of the tissue lies in at least one of the regions.
+
+    Parameters
+    ----------
+    tissue : ndarray of bool
+        As `read_tissue` gives it.
+    regions : iterable of Footprint
+        Of the same slide.
+    """
+    union = np.zeros_like(tissue)
+    for region in regions:
+        box = region.box
+        union[box.y0 : box.y1, box.x0 : box.x1] |= region.mask()
+    square = (TISSUE_MPP / 1000) ** 2
+    return Coverage(
+        float(np.count_nonzero(union & tissue)) * square, float(np.count_nonzero(tissue)) * square
+    )
+
+
+def tissue_tiles(
+    tissue: TissueMap,
+    grid: LabelGrid,
+    side_um: float = 1000.0,
+    least_share: float = 0.05,
+    progress: Report | None = None,
+    cancel: threading.Event | None = None,
+) -> tuple[Selection, ...]:
+    """Square tiles from the slide's origin that hold tissue, row by row.
+
+    Tissue is what the slide shows, whether it was analysed or not.
+
+    Parameters
+    ----------
+    tissue : TissueMap
+        The slide's.
+    grid : LabelGrid
+        The slide's.
+    side_um : float
+        A tile's side, rounded to whole label pixels; the last ones are cut at the
+        slide's end.
+    least_share : float
+        The share of a tile, 0 to 1, that is tissue at least.
+    progress : callable (float) -> None, optional
+        Told the part that is done, 0 to 1.
+    cancel : threading.Event, optional
+        Stops it.
+
+    Raises
+    ------
+    InputError
+        A side or a share that makes no sense, or more tiles than one can review.
+    CancelledError
+        If cancelled.
+    """
+    side = round(side_um / grid.mpp) if math.isfinite(side_um) else 0
+    if side * grid.mpp < TISSUE_MPP:
+        raise InputError(
+            f"A tile cannot have a side of {side_um:g} µm", advice=f"Give {TISSUE_MPP:g} or more"
+        )
+    if not 0 < least_share <= 1:
+        raise InputError(
+            f"{least_share:g} is no share of a tile", advice="Give one above 0, up to 1"
+        )
+    found: list[Selection] = []
+    height = grid.shape[0]
+    for y in range(0, height, side):
+        for box in _row(y, side, grid):
+            _check(cancel)
+            if _share(tissue, grid, box) >= least_share:
+                found.append(Selection.of_box(box, grid.shape))
+            if len(found) > MOST_REGIONS:
+                raise InputError(
+                    f"There would be more than {MOST_REGIONS:,} tiles",
+                    advice="Choose a larger side",
+                )
+        if progress is not None:
+            progress(min(1.0, (y + side) / height))
+    return tuple(found)
+
+
+def _row(y: int, side: int, grid: LabelGrid) -> Iterator[PixelBox]:
+    height, width = grid.shape
+    for x in range(0, width, side):
+        yield PixelBox(y, x, min(y + side, height), min(x + side, width))
+
+
+def _share(tissue: TissueMap, grid: LabelGrid, box: PixelBox) -> float:
+    """The share of a box that is tissue, by the mask's pixels centred in it."""
+    rows = _sampled(box.y0, box.y1, grid.shape[0], grid.mpp)
+    columns = _sampled(box.x0, box.x1, grid.shape[1], grid.mpp)
+    if not rows.size or not columns.size:
+        return 0.0
+    top = _first(box.y0, grid.shape[0], grid.mpp)
+    left = _first(box.x0, grid.shape[1], grid.mpp)
+    return float(tissue.read(top, left, len(rows), len(columns)).mean())
+
+
+def not_listed(
+    found: Sequence[Selection], kind: str, regions: Iterable[ReviewRegion]
+) -> tuple[Selection, ...]:
+    """Those of which there is no region of the same kind, box and size yet."""
+    known = {(region.box, region.pixels) for region in regions if region.kind == kind}
+    return tuple(each for each in found if (each.box, each.pixels) not in known)
+
+
+def _check(cancel: threading.Event | None) -> None:
+    if cancel is not None and cancel.is_set():
+        raise CancelledError
