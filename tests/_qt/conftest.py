@@ -95,3 +95,63 @@ def shot(viewer, qtbot):
         return picture
 
     return take
+
+
+@pytest.fixture(scope="session")
+def wide_path(tmp_path_factory):
+    """A slide of several edit views."""
+    from correcting import WIDE
+
+    from napari_hspnet.phantom import write_phantom
+
+    path = tmp_path_factory.mktemp("slide") / "wide.tiff"
+    write_phantom(path, WIDE)
+    return path
+
+
+@pytest.fixture
+def wide_case(wide_path):
+    """The folder of its case, as yesterday left it."""
+    from correcting import yesterdays_case
+
+    return yesterdays_case(wide_path)
+
+
+@pytest.fixture
+def dock_on(viewer, add_dock, wait):
+    """Opens a slide with the dock, in a window that has the keyboard."""
+    from correcting import ANN, show
+
+    def opened(path, results=True):
+        viewer.window._qt_window.activateWindow()
+        viewer.open(str(path), plugin="napari-hspnet")
+        dock = add_dock()
+        if results:
+            wait(lambda: dock.slides.active.session.areas is not None)
+        dock.slide_view.reader.setText(ANN)
+        wait(viewer.window._qt_window.isActiveWindow)
+        show(viewer, 2000, 2000)
+        return dock
+
+    return opened
+
+
+@pytest.fixture
+def wide_dock(dock_on, wide_path, wide_case):
+    """Yesterday's case, open."""
+    return dock_on(wide_path)
+
+
+@pytest.fixture
+def painting(wide_dock, wait):
+    """The same, correcting."""
+    from correcting import ready
+
+    wide_dock.correct_view.paint.click()
+    ready(wide_dock, wait)
+    return wide_dock
+
+
+@pytest.fixture
+def canvas(viewer):
+    return viewer.window._qt_viewer.canvas.native

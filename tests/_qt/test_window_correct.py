@@ -6,114 +6,15 @@ import sqlite3
 
 import numpy as np
 import pytest
+from correcting import ANN, SHAPE, done, entries, labels, middle, predicted, ready, show, stroke
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from napari_hspnet.cases import Case, Selection, default_case_folder
 from napari_hspnet.cases.database import CaseDatabase
-from napari_hspnet.phantom import PhantomSpec, write_phantom
-from napari_hspnet.slides import LabelGrid, PixelBox, open_slide
-
-from cases.case_tools import block, run_record
+from napari_hspnet.slides import PixelBox, open_slide
 
 pytestmark = pytest.mark.gui
-
-SPEC = PhantomSpec(5200, 6100, seed=2, mpp=1.0, style="oracle")
-"""On the label grid as large: several edit views, four levels."""
-
-ANN = "Dr. Ann"
-
-
-@pytest.fixture(scope="module")
-def slide_path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("slide") / "wide.tiff"
-    write_phantom(path, SPEC)
-    return path
-
-
-def predicted():
-    """CIN1 in a band over the whole slide, normal below it, CIN3 spots."""
-    classes = np.zeros((5200, 6100), np.uint8)
-    classes[1500:2600] = 2
-    classes[2600:3000] = 1
-    classes[1700:1760, 700:760] = 4
-    return classes
-
-
-@pytest.fixture
-def folder(slide_path):
-    """A case with one run, as yesterday left it."""
-    with open_slide(slide_path) as slide:
-        info = slide.info
-    path = default_case_folder(info)
-    with Case.open_or_create(path, info, LabelGrid.of(info)) as case:
-        run = case.start_run(run_record())
-        run.write(block(0, 0, predicted()))
-        run.finish(1.0)
-    return path
-
-
-@pytest.fixture
-def dock(viewer, add_dock, wait, slide_path, folder, qtbot):
-    window = viewer.window._qt_window
-    window.activateWindow()
-    viewer.open(str(slide_path), plugin="napari-hspnet")
-    made = add_dock()
-    wait(lambda: made.slides.active.session.areas is not None)
-    made.slide_view.reader.setText(ANN)
-    wait(window.isActiveWindow)
-    show(viewer, 2000, 2000)
-    return made
-
-
-def show(viewer, y, x, zoom=1.0):
-    viewer.scene.camera.zoom = zoom
-    viewer.scene.camera.center = (0, y, x)
-
-
-@pytest.fixture
-def canvas(viewer):
-    return viewer.window._qt_viewer.canvas.native
-
-
-@pytest.fixture
-def painting(dock, wait):
-    dock.correct_view.paint.click()
-    ready(dock, wait)
-    return dock
-
-
-def ready(dock, wait):
-    """Until the edit view covers what is seen and all is saved."""
-    wait(lambda: dock.painting.on and dock.painting._asked is None)
-    wait(lambda: dock.painting._edit.box.height > 0 and not dock.acts.waiting)
-
-
-def middle(canvas):
-    return QPoint(canvas.width() // 2, canvas.height() // 2)
-
-
-def stroke(qtbot, canvas, start, stop, release=True):
-    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
-    for n in range(1, 9):
-        QTest.mouseMove(canvas, start + (stop - start) * n / 8)
-        qtbot.wait(15)
-    if release:
-        QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=stop)
-
-
-def entries(dock):
-    return list(dock.slides.active.session.case.journal.entries())
-
-
-def done(dock, wait, count):
-    """Until the journal has so many entries and all is shown."""
-    wait(lambda: len(entries(dock)) >= count and not dock.acts.waiting)
-    return entries(dock)
-
-
-def labels(dock, what="classes"):
-    return dock.slides.active.session.composite.read(0, 0, 5200, 6100, what=what)
 
 
 def test_a_stroke_is_in_the_case_and_on_every_level(painting, viewer, canvas, qtbot, wait):
@@ -139,7 +40,7 @@ def test_a_stroke_is_in_the_case_and_on_every_level(painting, viewer, canvas, qt
     dock.shut_down(viewer_stays=True)
     with Case.open(default_case_folder(open_slide(viewer.layers[0].source.path).info)) as case:
         np.testing.assert_array_equal(
-            case.at(case.journal.last).read(0, 0, 5200, 6100, what="correction"), said
+            case.at(case.journal.last).read(0, 0, *SHAPE, what="correction"), said
         )
         assert not list(case.journal.verify())
 
@@ -292,7 +193,7 @@ def test_a_stroke_that_never_ends_is_saved_so_far(painting, canvas, qtbot, wait)
         acts = [e for e in case.journal.entries() if e.kind == "edit"]
         assert len(acts) == 2
         assert acts[1].body["continues"] is True
-        said = case.composite().read(0, 0, 5200, 6100, what="correction")
+        said = case.composite().read(0, 0, *SHAPE, what="correction")
         assert said[2000, 2040] == 3
         assert said[2080, 2050] == 3
 
@@ -337,7 +238,7 @@ def test_a_region_signed_off_is_not_painted_over(painting, canvas, qtbot, wait, 
     dock = painting
     case = dock.slides.active.session.case
     (region,) = case.review.add(
-        [Selection.of_box(PixelBox(1900, 1900, 2100, 2030), (5200, 6100))], "drawn", ANN
+        [Selection.of_box(PixelBox(1900, 1900, 2100, 2030), SHAPE)], "drawn", ANN
     )
     case.review.set_state([region.id], "signed off", "Dr. Bob")
     c = middle(canvas)
@@ -352,7 +253,8 @@ def test_a_region_signed_off_is_not_painted_over(painting, canvas, qtbot, wait, 
     wait(lambda: dock.painting.layer.data[2000 - box.y0, 2000 - box.x0] == 2)
 
 
-def test_nobody_corrects_without_a_name(dock, viewer, wait):
+def test_nobody_corrects_without_a_name(wide_dock, viewer, wait):
+    dock = wide_dock
     dock.slide_view.reader.setText("  ")
     dock.correct_view.paint.click()
     assert not dock.painting.on
@@ -361,21 +263,8 @@ def test_nobody_corrects_without_a_name(dock, viewer, wait):
     assert dock.slide_view.reader.hasFocus()
 
 
-def test_a_case_that_another_holds_can_be_looked_at(viewer, add_dock, wait, slide_path, folder):
-    with Case.open(folder, read_only=False) as theirs:
-        assert theirs is not None
-        viewer.open(str(slide_path), plugin="napari-hspnet")
-        dock = add_dock()
-        wait(lambda: dock.slides.active.session.areas is not None)
-        dock.slide_view.reader.setText(ANN)
-        assert not dock.correct_view.paint.isEnabled()
-        assert "being worked on by" in dock.correct_view.paint.toolTip()
-        assert "Read-only" in dock.slide_view.case_note.text()
-        dock.painting.toggle()
-        assert not dock.painting.on
-
-
-def test_drawn_regions_get_the_grade(dock, wait):
+def test_drawn_regions_get_the_grade(wide_dock, wait):
+    dock = wide_dock
     dock.segment_view.draw.click()
     regions = dock.slides.active.layers.regions
     corners = np.array([[1900.0, 1900], [1900, 2100], [2000, 2100], [2000, 1900]])
@@ -390,7 +279,8 @@ def test_drawn_regions_get_the_grade(dock, wait):
     assert (said == 4).sum() == pytest.approx(np.pi * 50 * 100, rel=0.01)
 
 
-def test_specks_go_and_what_is_seen_is_accepted(dock, viewer, wait):
+def test_specks_go_and_what_is_seen_is_accepted(wide_dock, viewer, wait):
+    dock = wide_dock
     show(viewer, 1730, 730)
     dock.correct_view.specks_below.setValue(5000)
     dock.correct_view.specks.click()
@@ -419,22 +309,8 @@ def test_what_was_changed_is_outlined(painting, viewer, canvas, qtbot, wait, sho
     assert (np.abs(shot().astype(int) - before).max(axis=2) > 25).sum() == 0
 
 
-def test_removing_the_slide_closes_the_case_after_the_last_stroke(
-    painting, viewer, canvas, qtbot, wait
-):
-    dock = painting
-    folder = dock.slides.active.session.case.folder
-    session = dock.slides.active.session
-    c = middle(canvas)
-    stroke(qtbot, canvas, c, c + QPoint(60, 0))
-    viewer.layers.remove(dock.slides.active.layers.slide_layer)
-    wait(lambda: session.closed)
-    with Case.open(folder, read_only=False) as case:
-        assert [e.kind for e in case.journal.entries()] == ["begin", "runs", "edit"]
-    assert not any("Correcting" in layer.name for layer in viewer.layers)
-
-
-def test_the_ruler_says_how_long_a_line_is(dock, viewer, canvas, qtbot):
+def test_the_ruler_says_how_long_a_line_is(wide_dock, viewer, canvas, qtbot):
+    dock = wide_dock
     dock.slide_view.ruler.click()
     c = middle(canvas)
     stroke(qtbot, canvas, c - QPoint(100, 0), c + QPoint(200, 0))
@@ -444,33 +320,3 @@ def test_the_ruler_says_how_long_a_line_is(dock, viewer, canvas, qtbot):
     assert viewer.layers.selection.active is dock.slides.active.layers.slide_layer
     dock.correct_view.paint.click()
     assert not dock.slide_view.ruler.isChecked()
-
-
-def test_a_slide_saved_anew_can_go_on_with_its_case(
-    viewer, add_dock, wait, slide_path, folder, tmp_path
-):
-    anew = tmp_path / slide_path.name
-    anew.write_bytes(slide_path.read_bytes() + b"\0")
-    viewer.open(str(anew), plugin="napari-hspnet")
-    dock = add_dock()
-    view = dock.slide_view
-    wait(view.attach.isVisible)
-    assert folder.name in view.attach_note.text()
-    dock.slide_view.reader.setText(ANN)
-    view.attach.click()
-    wait(lambda: dock.slides.active.session.areas is not None)
-    assert not view.attach.isVisible()
-    last = entries(dock)[-1]
-    assert (last.kind, last.reader) == ("slide", ANN)
-    assert last.body["to"]["fingerprint"] == dock.slides.active.session.slide.info.fingerprint
-
-
-def test_a_slide_moved_and_renamed_finds_its_case(
-    viewer, add_dock, wait, slide_path, folder, tmp_path
-):
-    moved = tmp_path / "renamed.tiff"
-    moved.write_bytes(slide_path.read_bytes())
-    viewer.open(str(moved), plugin="napari-hspnet")
-    dock = add_dock()
-    wait(lambda: dock.slides.active.session.areas is not None)
-    assert dock.slides.active.session.case.folder == folder

@@ -335,7 +335,7 @@ class CorrectControl(QObject):
     @slot
     def _style_changed(self) -> None:
         self._view.show_palette(self._overlay.style.colours)
-        self._painting.take_palette()
+        self._painting.take_style()
 
     @slot
     def _show_changes(self, on: bool) -> None:

@@ -136,7 +136,7 @@ class ReviewDock(QWidget):
         )
         self.control = DockControl(self.slides, self.models, self.segmenting)
         self.keys = Keys(
-            napari_viewer, self.overlay.hold_hidden, self.segment_what_i_see, self.slides.zoom_to
+            napari_viewer, self._hold_hidden, self.segment_what_i_see, self.slides.zoom_to
         )
         self.ruler = Ruler(napari_viewer, self.slide_view.show_ruler)
         self.slide_view.ruler_toggled.connect(self.ruler.set_on)
@@ -154,6 +154,10 @@ class ReviewDock(QWidget):
         """What the key does: choose the view as target and start."""
         self.segmenting.choose("view")
         self.segmenting.segment()
+
+    def _hold_hidden(self, hidden: bool) -> None:
+        self.overlay.hold_hidden(hidden)
+        self.painting.hold_hidden(hidden)
 
     def _edit_actions(self) -> dict[str, Callable[[], None]]:
         """What each of our shortcuts does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog
@@ -17,11 +17,14 @@ from napari_hspnet._qt.slides_control import SlidesControl
 from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.work import Job, Jobs
-from napari_hspnet.cases import Composite
+from napari_hspnet.cases import Case, Composite
 from napari_hspnet.classes import Palette
 from napari_hspnet.slides import SlideInfo
 
-__all__ = ["ExportControl", "write_files"]
+if TYPE_CHECKING:
+    from napari_hspnet.exchange import ExportInfo
+
+__all__ = ["ExportControl", "export_info", "write_files"]
 
 
 class ExportControl(QObject):
@@ -51,7 +54,7 @@ class ExportControl(QObject):
     def why_not(self) -> str:
         """Why nothing can be exported now; empty if it can."""
         entry = self._slides.active
-        if entry is None or not entry.session.runs:
+        if entry is None or not entry.session.has_results:
             return "Nothing is segmented yet."
         if self._segmenting.running is entry:
             return "Wait for the run to end."
@@ -80,12 +83,14 @@ class ExportControl(QObject):
         if self.why_not() or entry is None or entry.session.composite is None:
             return
         composite, info = entry.session.composite, entry.session.slide.info
+        case = entry.session.case
         formats, palette = self._view.formats, self._overlay.style.colours
         overwrite = self._view.overwrite.isChecked()
 
         def work(job: Job) -> list[Path]:
+            about = export_info(composite, info, case, palette)
             return write_files(
-                composite, info, folder, formats, palette, overwrite, job.report, job.cancel
+                composite, about, folder, info.path.stem, formats, overwrite, job.report, job.cancel
             )
 
         def done(paths: list[Path]) -> None:
@@ -113,12 +118,23 @@ class ExportControl(QObject):
         )
 
 
+def export_info(
+    composite: Composite, info: SlideInfo, case: Case | None, palette: Palette
+) -> ExportInfo:
+    """What a file says of where it comes from, readers included; a worker calls it."""
+    from napari_hspnet.exchange import ExportInfo
+    from napari_hspnet.exchange.about import readers_of
+
+    readers = () if case is None else readers_of(case)
+    return ExportInfo.of(info, composite.grid, composite.runs, palette, readers)
+
+
 def write_files(
     composite: Composite,
-    info: SlideInfo,
+    about: ExportInfo,
     folder: Path,
+    stem: str,
     formats: Sequence[str],
-    palette: Palette,
     overwrite: bool,
     progress: Callable[[float], None],
     cancel: threading.Event,
@@ -132,15 +148,14 @@ def write_files(
     CancelledError
         If cancelled.
     """
-    from napari_hspnet.exchange import ExportInfo, write_geojson, write_ome_tiff, write_png
+    from napari_hspnet.exchange import write_geojson, write_ome_tiff, write_png
 
     writers: dict[str, Callable[..., Any]] = {
         "ome-tiff": write_ome_tiff,
         "png": write_png,
         "geojson": write_geojson,
     }
-    about = ExportInfo.of(info, composite.grid, composite.runs, palette)
-    paths = [folder / f"{info.path.stem}{FORMATS[name][2]}" for name in formats]
+    paths = [folder / f"{stem}{FORMATS[name][2]}" for name in formats]
     for number, (name, path) in enumerate(zip(formats, paths, strict=True)):
 
         def told(part: float, begun: int = number) -> None:

@@ -110,10 +110,21 @@ class PaintControl(QObject):
         """Whether a stroke is under way."""
         return self._strokes.under_way
 
-    def take_palette(self) -> None:
-        """Use the colours of the overlay."""
+    @slot
+    def take_style(self) -> None:
+        """Use colours and opacity of the overlay."""
         if self._edit is not None:
             self._edit.set_palette(self._overlay.style.colours)
+            with into_napari():
+                self._edit.layer.opacity = self._overlay.style.opacity
+
+    @slot
+    def hold_hidden(self, hidden: bool) -> None:
+        """Hide what is painted in while a key is held."""
+        if self._edit is not None:
+            with into_napari():
+                # A layer that is not visible would lose its tool.
+                self._edit.layer.opacity = 0.0 if hidden else self._overlay.style.opacity
 
     def why_not(self) -> str:
         """Why nothing can be corrected now; empty if it can."""
@@ -158,7 +169,7 @@ class PaintControl(QObject):
             self._make_edit_view(entry)
         assert self._edit is not None
         self._entry, self._on, self._asked = entry, True, None
-        self._edit.set_palette(self._overlay.style.colours)
+        self.take_style()
         with into_napari():
             self._edit.layer.visible = True
             self._own_change = True

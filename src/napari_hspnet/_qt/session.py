@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_hspnet.cases import Case, Composite, RunInfo, default_case_folder, find_cases
 from napari_hspnet.classes import NOT_RUN, SKIPPED, UNREADABLE
-from napari_hspnet.errors import CaseInUseError
+from napari_hspnet.errors import CaseInUseError, OutputError
 from napari_hspnet.slides import LabelGrid, Slide, with_mpp
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class CaseState:
     case : Case
         Open.
     read_only_because : str or None
-        Who holds it, where it could be opened to look only.
+        Why, where it could be opened to look only: who holds it, or that its folder
+        cannot be written.
     """
 
     case: Case
@@ -197,13 +198,18 @@ class SlideSession:
         grid = LabelGrid.of(info)
         folder = self._folder or find_cases(info).own or default_case_folder(info)
         try:
-            return CaseState(Case.open_or_create(folder, info, grid))
-        except CaseInUseError as error:
+            state = CaseState(Case.open_or_create(folder, info, grid))
+        except (CaseInUseError, OutputError) as error:
             if create:
                 raise
-            return CaseState(
-                Case.open_or_create(folder, info, grid, read_only=True), f"{error.what}"
-            )
+            case = Case.open_or_create(folder, info, grid, read_only=True)
+            state = CaseState(case, error.what)
+        try:
+            state.case.editing.prepare()
+        except BaseException:
+            state.case.close()
+            raise
+        return state
 
     def take_case(self, state: CaseState, reopened: bool) -> None:
         """Keep an opened case and show its runs."""

@@ -103,6 +103,16 @@ class Editing:
         """Whether there is an act to redo."""
         return bool(self._acts().undone)
 
+    def prepare(self) -> None:
+        """Read from the journal what can be undone, so that asking takes no time.
+
+        Raises
+        ------
+        CaseError
+            If the journal is damaged.
+        """
+        self._acts()
+
     def correct(
         self,
         patches: Iterable[Patch],
