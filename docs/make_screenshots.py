@@ -56,6 +56,7 @@ def _make() -> int:
     _save(dock, "dock")
     for part in ("slide", "model", "segment", "overlay", "export"):
         _save(dock.sections[part], f"section-{part}")
+    _correct(viewer, dock, window)
     # A rotated rectangle, as one draws and turns it with napari's tools.
     dock.slides.active.session.case.set_active([])
     dock.slides.active.session.show_runs()
@@ -79,6 +80,80 @@ def _make() -> int:
     _save(window, "window-region")
     viewer.close()
     return 0
+
+
+def _correct(viewer, dock, window) -> None:
+    """Paint, regrade a region by a click, go through a list; by real mouse events."""
+    import numpy as np
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+
+    from napari_hspnet.cases.components import components
+
+    canvas = viewer.window._qt_viewer.canvas.native
+    window.activateWindow()
+    dock.slide_view.reader.setText("Dr. A. Ito")
+    composite = dock.slides.active.session.composite
+    largest = max(components(composite, 2000, values=(2, 3)), key=lambda c: c.pixels)
+    inside = np.argwhere(largest.selection.read(largest.box))
+    y, x = inside[len(inside) // 2] + (largest.box.y0 + 0.5, largest.box.x0 + 0.5)
+    viewer.scene.camera.zoom = 1.0
+    viewer.scene.camera.center = (0, y, x)
+    _wait(0.5)
+    _click(dock.correct_view.paint)
+    _wait(20, lambda: dock.painting.on and dock.painting._asked is None)
+    dock.correct_view.brush.setValue(60)
+    _click(dock.correct_view.grades[4])
+    c = QPoint(canvas.width() // 2, canvas.height() // 2)
+    start, stop = c + QPoint(-170, 150), c + QPoint(150, 190)
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
+    for n in range(1, 25):
+        QTest.mouseMove(canvas, start + (stop - start) * n / 24)
+        _wait(0.02)
+    _save(window, "window-correcting")
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=stop)
+    _wait(20, lambda: dock.correct_view.saved.text() == "All saved")
+    _click(dock.correct_view.tools["region"])
+    _click(dock.correct_view.grades[3 if largest.value == 2 else 2])
+    QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=c)
+    _wait(20, lambda: dock.slides.active.session.case.journal.last >= 4)
+    _wait(20, lambda: dock.correct_view.changes.isVisible())
+    _click(dock.correct_view.changes)
+    _wait(1.5)
+    _save(window, "window-regraded")
+    _save(dock.sections["correct"], "section-correct")
+    _click(dock.correct_view.changes)
+    dock.painting.leave()
+    dock.review_view.sources["parts"].trigger()
+    dock.review_view.amount.setValue(2000)
+    dock.review_view.go.click()
+    _wait(60, lambda: len(dock.slides.active.session.case.review.regions) > 2)
+    _wait(1.0)
+    dock.sections["model"].set_open(False)
+    dock.sections["segment"].set_open(False)
+    dock._area.ensureWidgetVisible(dock.review_view.comment_row)
+    dock.reviewing.next_region()
+    dock.reviewing.next_region()
+    _wait(1.0)
+    dock.reviewing.set_state("reviewed")
+    dock.reviewing.say("Maturation up to the surface")
+    _wait(1.0)
+    dock.reviewing.previous_region()
+    _wait(0.5)
+    dock.reviewing.sign_off()
+    _wait(1.5)
+    dock._area.ensureWidgetVisible(dock.review_view.comments)
+    _wait(0.5)
+    _save(window, "window-review")
+    _save(dock.sections["review"], "section-review")
+    for name in ("model", "segment"):
+        dock.sections[name].set_open(True)
+    while dock.slides.active.session.case.editing.can_undo:
+        last = dock.slides.active.session.case.journal.last
+        dock.correcting.undo()
+        _wait(20, lambda seq=last: dock.slides.active.session.case.journal.last > seq)
+    dock.slides.fit()
+    _wait(1.0)
 
 
 def _wait(seconds: float, until=None) -> None:

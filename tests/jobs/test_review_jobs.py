@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from napari_hspnet.cases import Composite, Selection
 from napari_hspnet.cases.composite import Source
+from napari_hspnet.cases.review import not_listed
 from napari_hspnet.classes import CIN1, CIN2, CIN3, NORMAL, NOT_RUN
 from napari_hspnet.errors import CancelledError, InputError
 from napari_hspnet.inference import TissueMap
@@ -22,7 +23,6 @@ from napari_hspnet.jobs.review import (
     coverage,
     footprint,
     grades_of,
-    not_listed,
     read_tissue,
     tissue_tiles,
 )

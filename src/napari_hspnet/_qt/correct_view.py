@@ -88,6 +88,7 @@ class CorrectView(QWidget):
         self.amount.setObjectName("click_amount")
         self.amount.setToolTip("How much")
         self._amounts = {name: limits[1] for name, (_, _, limits) in CLICKS.items() if limits}
+        _narrow(self.click)
         self.click_row = row(self.click, self.amount, stretch=0)
         self.accept = button(
             "Accept what I see",
@@ -112,6 +113,7 @@ class CorrectView(QWidget):
             ("prediction", "take corrections back"),
         ):
             self.drawn.addItem(words, name)
+        _narrow(self.drawn)
         self.drawn_go = button(
             "Do", "In the selected drawn regions, or in all (section Segment: Draw)", "drawn_go"
         )
@@ -176,7 +178,7 @@ class CorrectView(QWidget):
             self.click_row,
             row(self.accept, None),
             row(self.specks, QLabel("below"), self.specks_below, None),
-            row(QLabel("In drawn regions"), self.drawn, self.drawn_go, stretch=1),
+            row(QLabel("In drawn"), self.drawn, self.drawn_go, stretch=1),
             row(self.undo, self.redo, None, self.saved),
             self.bar,
             row(self.stage, self.cancel, stretch=0),
@@ -313,3 +315,9 @@ class CorrectView(QWidget):
         self.bar.hide()
         self.cancel.hide()
         self.stage.say("")
+
+
+def _narrow(choice: QComboBox) -> None:
+    """Let a choice be narrower than its longest entry."""
+    choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    choice.setMinimumContentsLength(8)

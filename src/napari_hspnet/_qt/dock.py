@@ -171,6 +171,10 @@ class ReviewDock(QWidget):
             "accept": self.correcting.accept_view,
             "undo": self.correcting.undo,
             "redo": self.correcting.redo,
+            "next": self.reviewing.next_region,
+            "previous": self.reviewing.previous_region,
+            "sign_off": self.reviewing.sign_off,
+            "tag": self.reviewing.cycle_tag,
         }
 
     @slot

@@ -15,6 +15,8 @@ EVERYWHERE: Mapping[str, tuple[str, str]] = {
     "paint": ("D", "Correct where I look, or leave"),
     "next": (".", "Next region to review"),
     "previous": (",", "Previous region to review"),
+    "sign_off": ("S", "Sign the chosen region off"),
+    "tag": ("T", "Next tag for the chosen region"),
 }
 """Name: (key, what it does); these act as long as the dock is open."""
 
@@ -28,8 +30,6 @@ CORRECTING: Mapping[str, tuple[str, str]] = {
     "accept": ("A", "Accept what I see"),
     "undo": ("Ctrl+Z", "Undo the last correction"),
     "redo": ("Ctrl+Shift+Z", "Redo it"),
-    "sign_off": ("S", "Sign the chosen region off"),
-    "tag": ("T", "Next tag for the chosen region"),
 }
 """These act while one corrects, and are napari's again when one leaves."""
 

@@ -17,9 +17,11 @@ from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.work import Job, Jobs
 from napari_hspnet.cases import Selection
+from napari_hspnet.cases.review import not_listed
+from napari_hspnet.cases.tiles import MOST_REGIONS
 from napari_hspnet.classes import CIN1, CIN2, CIN3
 from napari_hspnet.errors import InputError, RegionError
-from napari_hspnet.jobs.review import MOST_REGIONS, not_listed, tissue_tiles
+from napari_hspnet.jobs.review import tissue_tiles
 from napari_hspnet.slides import LabelGrid, Region
 
 __all__ = ["RegionAdding", "regions_from_shapes"]

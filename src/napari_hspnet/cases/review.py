@@ -22,7 +22,8 @@ from napari_hspnet.cases.journal import (
 )
 from napari_hspnet.cases.packing import stored_tile
 from napari_hspnet.cases.schema import REGION_TABLE
-from napari_hspnet.cases.selection import Place, Selection, chunk_box
+from napari_hspnet.cases.selection import PackedMasks, Place, Selection, chunk_box
+from napari_hspnet.cases.store import CHUNK
 from napari_hspnet.errors import InputError, RegionLockedError
 from napari_hspnet.slides.region import PixelBox
 
@@ -158,10 +159,11 @@ class Review:
         entry, part = self._database.query(
             "SELECT entry, part FROM region WHERE id = ?", (region_id,)
         )[0]
-        masks = {
-            (tile.row, tile.col): _mask(tile, self._shape)
-            for tile in self._journal.tiles(entry, part)
-        }
+        masks = PackedMasks(self._shape)
+        for tile in self._journal.tiles(entry, part):
+            y, x = tile.row * CHUNK + tile.y, tile.col * CHUNK + tile.x
+            box = PixelBox(y, x, y + tile.height, x + tile.width)
+            masks.pack((tile.row, tile.col), box, tile.values() != 0)
         return Selection(self._shape, masks)
 
     def locks(self, row: int, col: int) -> list[tuple[int, Mask]]:
@@ -340,6 +342,14 @@ def project(db: sqlite3.Connection, entry: Entry) -> None:
         _project(db, entry)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise damaged_entry(entry.seq, f"{type(error).__name__}: {error}") from error
+
+
+def not_listed(
+    found: Sequence[Selection], kind: str, regions: Iterable[ReviewRegion]
+) -> tuple[Selection, ...]:
+    """Those of which there is no region of the same kind, box and size yet."""
+    known = {(region.box, region.pixels) for region in regions if region.kind == kind}
+    return tuple(each for each in found if (each.box, each.pixels) not in known)
 
 
 def _project(db: sqlite3.Connection, entry: Entry) -> None:

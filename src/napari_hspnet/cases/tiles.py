@@ -12,35 +12,39 @@ from napari_hspnet.cases.composite import Composite
 from napari_hspnet.cases.selection import Place, Selection, chunk_box, chunks_of
 from napari_hspnet.classes import NOT_RUN, SKIPPED
 from napari_hspnet.errors import CancelledError, InputError
+from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.region import PixelBox
 
-__all__ = ["tissue_tiles"]
+__all__ = ["MOST_REGIONS", "analysed_share", "grid_tiles"]
 
-_MOST_TILES = 10_000
+MOST_REGIONS = 10_000
+"""That are added at once: nobody goes through more."""
+
 _ENOUGH = 64
-"""Pixels of a tile's side from which on its share of tissue is known well enough."""
+"""Pixels of a tile's side from which on its share is known well enough."""
 
 
-def tissue_tiles(
-    composite: Composite,
+def grid_tiles(
+    grid: LabelGrid,
     side_um: float,
+    share: Callable[[PixelBox], float],
     least_share: float = 0.05,
     progress: Callable[[float], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> tuple[Selection, ...]:
-    """Square tiles from the slide's origin that hold tissue, row by row.
-
-    Tissue is what was analysed, unreadable parts with it: neither skipped (253)
-    nor not run (255). The slide itself is not needed.
+    """Square tiles from the slide's origin that hold enough of something, row by row.
 
     Parameters
     ----------
-    composite : Composite
-        What is shown.
+    grid : LabelGrid
+        The slide's.
     side_um : float
-        A tile's side, rounded to whole label pixels.
+        A tile's side, rounded to whole label pixels; the last ones are cut at the
+        slide's end.
+    share : callable (PixelBox) -> float
+        How much of a box it is, 0 to 1: tissue, or what was analysed.
     least_share : float
-        The share of a tile, 0 to 1, that is tissue at least.
+        The share that a tile has at least.
     progress : callable (float) -> None, optional
         Told the part that is done, 0 to 1.
     cancel : threading.Event, optional
@@ -49,35 +53,35 @@ def tissue_tiles(
     Raises
     ------
     InputError
-        A side or a share that makes no sense, or more tiles than can be reviewed.
+        A side or a share that makes no sense, or more tiles than one can review.
     CancelledError
         If cancelled.
     """
-    grid = composite.grid
     side = round(side_um / grid.mpp) if np.isfinite(side_um) else 0
     if side < 1:
         raise InputError(
-            f"A tile cannot have a side of {side_um:g} µm", advice=f"Give {grid.mpp:g} µm or more"
+            f"A tile cannot have a side of {side_um:g} µm", advice=f"Give {grid.mpp:g} or more"
         )
     if not 0 < least_share <= 1:
         raise InputError(
             f"{least_share:g} is no share of a tile", advice="Give one above 0, up to 1"
         )
-    rows, columns = (-(-length // side) for length in grid.shape)
-    if rows * columns > _MOST_TILES:
-        raise InputError(
-            f"The grid would have {rows * columns:,} tiles", advice="Choose a larger side"
-        )
-    found = []
-    for row in range(rows):
-        if cancel is not None and cancel.is_set():
-            raise CancelledError
-        for box in _row(row, side, columns):
-            box = box.intersect(PixelBox(0, 0, *grid.shape))
-            if _tissue(composite, box) >= least_share:
+    found: list[Selection] = []
+    height, width = grid.shape
+    for y in range(0, height, side):
+        for x in range(0, width, side):
+            if cancel is not None and cancel.is_set():
+                raise CancelledError
+            box = PixelBox(y, x, min(y + side, height), min(x + side, width))
+            if share(box) >= least_share:
                 found.append(Selection(grid.shape, _BoxMasks(box, grid.shape)))
+            if len(found) > MOST_REGIONS:
+                raise InputError(
+                    f"There would be more than {MOST_REGIONS:,} tiles",
+                    advice="Choose a larger side",
+                )
         if progress is not None:
-            progress((row + 1) / rows)
+            progress(min(1.0, (y + side) / height))
     return tuple(found)
 
 
@@ -99,14 +103,11 @@ class _BoxMasks(Mapping[Place, npt.NDArray[np.bool_]]):
         return len(self._places)
 
 
-def _row(row: int, side: int, columns: int) -> Iterator[PixelBox]:
-    for column in range(columns):
-        y, x = row * side, column * side
-        yield PixelBox(y, x, y + side, x + side)
+def analysed_share(composite: Composite, box: PixelBox) -> float:
+    """The share of a box that was analysed, unreadable parts with it.
 
-
-def _tissue(composite: Composite, box: PixelBox) -> float:
-    """The share of a box that was analysed, seen on a level that is fine enough."""
+    Neither skipped (253) nor not run (255), seen on a level that is fine enough.
+    """
     level, last = 0, len(composite.levels) - 1
     while level < last and min(box.height, box.width) >> (level + 1) >= _ENOUGH:
         level += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_regions", "list_disagreements", "list_regions", "set_regions"]
 
-_MOST_REGIONS = 10_000
 
 LeastUm2 = Annotated[
     float, typer.Option("--least-um2", metavar="N", help="Smaller ones are left out, in µm².")
@@ -84,6 +84,8 @@ def add_regions(
     )
     area = parse_place(region, polygon)
     from napari_hspnet.cases import Selection
+    from napari_hspnet.cases.review import not_listed
+    from napari_hspnet.cases.tiles import MOST_REGIONS
 
     with changing(folder, reader, as_json) as act:
         kind = "component"
@@ -100,13 +102,12 @@ def add_regions(
                 "There is nothing to be made a region of",
                 advice="Segment the slide first, or choose a smaller size",
             )
-        if len(chosen) > _MOST_REGIONS:
+        if len(chosen) > MOST_REGIONS:
             raise InputError(
                 f"There would be {len(chosen):,} regions", advice="Choose a larger size"
             )
         # As in the window: asking twice does not list the same place twice.
-        known = {(r.box, r.pixels) for r in act.case.review.regions if r.kind == kind}
-        fresh = [each for each in chosen if (each.box, each.pixels) not in known]
+        fresh = not_listed(chosen, kind, act.case.review.regions)
         made = act.case.review.add(fresh, kind, act.reader) if fresh else ()
         composite = act.case.composite()
         said = [_region(act.case, composite, each) for each in made]
@@ -226,10 +227,11 @@ def _components(act: Change, least_um2: float) -> list[Selection]:
 
 
 def _tiles(act: Change, side: float, share: float) -> list[Selection]:
-    from napari_hspnet.cases.tiles import tissue_tiles
+    from napari_hspnet.cases.tiles import analysed_share, grid_tiles
 
     say = act.work.say("Finding tissue")
-    return list(tissue_tiles(act.case.composite(), side, share, say, act.work.cancel))
+    analysed = partial(analysed_share, act.case.composite())
+    return list(grid_tiles(act.case.grid, side, analysed, share, say, act.work.cancel))
 
 
 def _tell(said: Sequence[dict[str, Any]], as_json: bool) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_hspnet.cases import Composite, ReviewRegion, Selection
+from napari_hspnet.cases import Composite, Selection
 from napari_hspnet.cases.selection import Place, chunk_box
+from napari_hspnet.cases.tiles import grid_tiles
 from napari_hspnet.classes import BACKGROUND, CIN3, NORMAL
 from napari_hspnet.errors import CancelledError, InputError
 from napari_hspnet.inference import TISSUE_MPP, TissueMap
@@ -20,7 +21,6 @@ from napari_hspnet.slides import LabelGrid, PixelBox
 
 __all__ = [
     "LEAST_MM2",
-    "MOST_REGIONS",
     "Counts",
     "Coverage",
     "Footprint",
@@ -29,7 +29,6 @@ __all__ = [
     "coverage",
     "footprint",
     "grades_of",
-    "not_listed",
     "read_tissue",
     "tissue_tiles",
 ]
@@ -41,9 +40,6 @@ Counts = Mapping[Place, Mapping[int, int]]
 
 LEAST_MM2 = 0.001
 """From which area on a grade counts as the worst one; smaller ones may be noise."""
-
-MOST_REGIONS = 10_000
-"""That are added at once: nobody goes through more."""
 
 _STRIPE = 512
 
@@ -288,36 +284,13 @@ def tissue_tiles(
     CancelledError
         If cancelled.
     """
-    side = round(side_um / grid.mpp) if math.isfinite(side_um) else 0
-    if side * grid.mpp < TISSUE_MPP:
+    if math.isfinite(side_um) and side_um < TISSUE_MPP:
         raise InputError(
             f"A tile cannot have a side of {side_um:g} µm", advice=f"Give {TISSUE_MPP:g} or more"
         )
-    if not 0 < least_share <= 1:
-        raise InputError(
-            f"{least_share:g} is no share of a tile", advice="Give one above 0, up to 1"
-        )
-    found: list[Selection] = []
-    height = grid.shape[0]
-    for y in range(0, height, side):
-        for box in _row(y, side, grid):
-            _check(cancel)
-            if _share(tissue, grid, box) >= least_share:
-                found.append(Selection.of_box(box, grid.shape))
-            if len(found) > MOST_REGIONS:
-                raise InputError(
-                    f"There would be more than {MOST_REGIONS:,} tiles",
-                    advice="Choose a larger side",
-                )
-        if progress is not None:
-            progress(min(1.0, (y + side) / height))
-    return tuple(found)
-
-
-def _row(y: int, side: int, grid: LabelGrid) -> Iterator[PixelBox]:
-    height, width = grid.shape
-    for x in range(0, width, side):
-        yield PixelBox(y, x, min(y + side, height), min(x + side, width))
+    return grid_tiles(
+        grid, side_um, lambda box: _share(tissue, grid, box), least_share, progress, cancel
+    )
 
 
 def _share(tissue: TissueMap, grid: LabelGrid, box: PixelBox) -> float:
@@ -329,14 +302,6 @@ def _share(tissue: TissueMap, grid: LabelGrid, box: PixelBox) -> float:
     top = _first(box.y0, grid.shape[0], grid.mpp)
     left = _first(box.x0, grid.shape[1], grid.mpp)
     return float(tissue.read(top, left, len(rows), len(columns)).mean())
-
-
-def not_listed(
-    found: Sequence[Selection], kind: str, regions: Iterable[ReviewRegion]
-) -> tuple[Selection, ...]:
-    """Those of which there is no region of the same kind, box and size yet."""
-    known = {(region.box, region.pixels) for region in regions if region.kind == kind}
-    return tuple(each for each in found if (each.box, each.pixels) not in known)
 
 
 def _check(cancel: threading.Event | None) -> None:
