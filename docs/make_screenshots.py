@@ -148,6 +148,8 @@ def _correct(viewer, dock, window) -> None:
     _save(dock.sections["review"], "section-review")
     for name in ("model", "segment"):
         dock.sections[name].set_open(True)
+    dock.reviewing.unlock()
+    _wait(1.0)
     while dock.slides.active.session.case.editing.can_undo:
         last = dock.slides.active.session.case.journal.last
         dock.correcting.undo()

@@ -83,7 +83,7 @@ def test_keys_work_wherever_the_focus_is(painting, viewer, canvas, qtbot, wait, 
 
 def test_napari_has_its_keys_back_after_leaving(painting, viewer, canvas, qtbot):
     theirs = viewer.add_labels(np.zeros((50, 50), np.uint8), name="theirs")
-    assert not painting.painting.on
+    qtbot.waitUntil(lambda: not painting.painting.on)
     canvas.setFocus()
     QTest.keyClick(canvas, Qt.Key.Key_2)
     assert theirs.mode == "paint"
@@ -170,6 +170,72 @@ def test_what_other_hands_change_is_noticed(painting, wait):
     dock.painting.layer.data[10:20, 10:30] = 4
     last = done(dock, wait, 3)[-1]
     assert last.body["box"] == [box.y0 + 10, box.x0 + 10, box.y0 + 20, box.x0 + 30]
+
+
+def test_every_tool_of_naparis_is_noticed(painting, viewer, canvas, qtbot, wait):
+    dock = painting
+    c = middle(canvas)
+    canvas.setFocus()
+    QTest.keyClick(canvas, Qt.Key.Key_E)
+    assert dock.painting.layer.mode == "erase"
+    stroke(qtbot, canvas, c, c + QPoint(60, 0))
+    assert done(dock, wait, 3)[-1].body["tool"] == "eraser"
+    assert labels(dock, "correction")[2000, 2030] == 0
+    dock.correct_view.tools["fill"].click()
+    QTest.keyClick(canvas, Qt.Key.Key_1)
+    QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=c + QPoint(30, 0))
+    assert done(dock, wait, 4)[-1].body["tool"] == "fill"
+    assert labels(dock, "correction")[2000, 2030] == 1
+    dock.correct_view.tools["polygon"].click()
+    QTest.keyClick(canvas, Qt.Key.Key_4)
+    for corner in (QPoint(0, -150), QPoint(100, -150), QPoint(100, -60)):
+        QTest.mouseMove(canvas, c + corner)
+        QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=c + corner)
+        qtbot.wait(30)
+    QTest.mouseDClick(canvas, Qt.MouseButton.LeftButton, pos=c + QPoint(0, -60))
+    last = done(dock, wait, 5)[-1]
+    assert last.body["tool"] == "polygon"
+    assert labels(dock, "correction")[1870, 2080] == 4
+
+
+def test_our_keys_are_in_naparis_list_and_can_be_changed(painting, viewer, canvas, qtbot):
+    from napari._qt.widgets.qt_keyboard_settings import ShortcutEditor
+    from napari.utils.action_manager import action_manager
+
+    editor = ShortcutEditor()
+    qtbot.addWidget(editor)
+    listed = {
+        title: [action.description for action in actions.values()]
+        for title, actions in editor.key_bindings_strs.items()
+    }
+    ours = [text for texts in listed.values() for text in texts if text.startswith("HSP-Net: ")]
+    assert "HSP-Net: Grade: CIN2" in ours
+    assert len(ours) == len(painting.edit_keys.keys)
+    action_manager.unbind_shortcut("napari-hspnet:grade_3")
+    action_manager.bind_shortcut("napari-hspnet:grade_3", "K")
+    painting.painting.choose_grade(1)
+    canvas.setFocus()
+    try:
+        QTest.keyClick(canvas, Qt.Key.Key_K)
+        assert painting.painting.grade == 3
+    finally:
+        action_manager.unbind_shortcut("napari-hspnet:grade_3")
+        action_manager.bind_shortcut("napari-hspnet:grade_3", "3")
+
+
+def test_a_layer_that_is_added_beside_does_not_end_correcting(painting, wait, canvas, qtbot):
+    dock = painting
+    c = middle(canvas)
+    stroke(qtbot, canvas, c, c + QPoint(60, 0))
+    done(dock, wait, 3)
+    wait(dock.correct_view.changes.isVisible)
+    left = []
+    dock.painting.state_changed.connect(lambda: left.append(dock.painting.on))
+    dock.correct_view.changes.click()
+    qtbot.wait(50)
+    assert dock.painting.on
+    assert all(left)
+    assert dock.painting.layer.mode == "paint"
 
 
 def test_a_value_that_is_no_grade_is_not_taken(painting, wait, notified):

@@ -215,9 +215,14 @@ class PaintControl(QObject):
         layer.events.brush_size.connect(self._brush_sized)
         layer.events.mode.connect(self._mode_chosen)
 
-    @slot
     def _selection_changed(self, event: Any = None) -> None:
-        if self._own_change or self._edit is None:
+        # A layer that is being added is selected for a moment only.
+        if not self._own_change:
+            QTimer.singleShot(0, self._follow_selection)
+
+    @slot
+    def _follow_selection(self) -> None:
+        if self._edit is None:
             return
         active = self._viewer.layers.selection.active
         if self._on and active is not self._edit.layer:
