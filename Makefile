@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 export TORCH_INDEX_URL
 
-.PHONY: setup demo test lint types unit gui bench screenshots clean
+.PHONY: setup demo test lint types unit gui crash bench screenshots clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,10 @@ types: $(STAMP)
 
 unit: $(STAMP)
 	@VENV="$(VENV)" bash tools/with-display.sh $(BIN)/python -m pytest $(PYTEST)
+
+# A review that kills itself 380 times, 20 times at each place; some minutes.
+crash: $(STAMP)
+	$(BIN)/python -m pytest tests/cases/test_case_crash.py --crash-kills 380 -s
 
 bench: $(STAMP)
 	@VENV="$(VENV)" bash tools/with-display.sh $(BIN)/python benchmarks/run.py $(BENCH)

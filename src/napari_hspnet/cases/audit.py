@@ -88,7 +88,7 @@ def audit(
 
 
 def _gap(first: int, why: str, last: int) -> Damage:
-    return Damage(first, why if first == last else f"{why}, and so are all up to {last}")
+    return Damage(first, why if first == last else f"{why}, like all up to entry {last}")
 
 
 def _row(database: CaseDatabase, seq: int) -> tuple[str, ...] | None:

@@ -51,6 +51,12 @@ class ChunkCache:
         with self._guard:
             self._drop(key)
 
+    def clear(self) -> None:
+        """Forget all."""
+        with self._guard:
+            self._chunks.clear()
+            self._held = 0
+
     def _drop(self, key: Hashable) -> None:
         if key in self._chunks:
             self._held -= _weight(self._chunks.pop(key))

@@ -338,6 +338,8 @@ class Case:
                 self.corrections.sync()
             finally:
                 self._database.close()
+                # Whoever keeps the closed case does not keep its chunks.
+                self._cache.clear()
         finally:
             if self._lock is not None:
                 self._lock.release()

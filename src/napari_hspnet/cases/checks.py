@@ -21,6 +21,7 @@ from napari_hspnet.cases.journal import EDIT, RUNS, Journal
 from napari_hspnet.cases.record import FINISHED, RunInfo
 from napari_hspnet.cases.review import Review
 from napari_hspnet.cases.sampling import level_shape, sample
+from napari_hspnet.cases.schema import DEFINITIONS, expected_definitions
 from napari_hspnet.cases.store import CHUNK, ChunkStore, CorrectionStore, Key, RunStore
 from napari_hspnet.classes import NOT_RUN
 from napari_hspnet.errors import CancelledError, CaseError
@@ -74,7 +75,8 @@ class Checks:
     entries, chunks : int
         How much was looked at.
     pages_hold, entries_hold : bool
-        Whether SQLite's pages, and all that entries say apart from pixels, are sound.
+        Whether SQLite's pages with the tables' definitions, and all that entries say
+        apart from pixels, are sound.
     bad_tiles : set of int
         Entries whose pixels are damaged.
     review_differs : bool
@@ -158,6 +160,10 @@ class Checks:
         for line in () if self.pages_hold else lines:
             if not line.startswith("***"):
                 self._find(line.strip(), DATABASE)
+        # A damaged definition can let tables be read and not be written.
+        if self.journal.there and self.database.query(DEFINITIONS) != expected_definitions():
+            self.pages_hold = False
+            self._find("the tables are not defined as they should be", DATABASE)
 
     def _entries(self) -> None:
         self.entries_hold = False
@@ -175,6 +181,8 @@ class Checks:
             self._find("the table of the slide is damaged", DATABASE)
         if not self.journal.there:
             return
+        if self.database.query("PRAGMA user_version")[0][0] != self.database.format:
+            self._find("the format number is not that of its tables", DATABASE)
         if len(self.database.query("SELECT seq FROM seen")) != 1:
             self._find("how far the corrections were written is not known", DATABASE)
         self.review_differs = Review(self.database, self.journal).differs_from_journal()

@@ -220,6 +220,17 @@ class CaseDatabase:
             raise sqlite3.DatabaseError(
                 f"{said}; `napari-hspnet case verify` says which entries it concerns"
             )
+        tables = self._db.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name = 'entry'"
+        ).fetchone()[0]
+        if version < 1 or (version < 2 and tables):
+            # To take it for an old case would hide its journal.
+            if check:
+                raise sqlite3.DatabaseError(
+                    f"its format number {version} is wrong; `napari-hspnet case verify --repair` "
+                    "sets it right"
+                )
+            return FORMAT_VERSION
         return version
 
     def _create(self, info: SlideInfo, grid: LabelGrid) -> None:

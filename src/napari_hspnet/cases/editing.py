@@ -250,6 +250,7 @@ class Editing:
         history.take(entry)
         try:
             self.corrections.take(entry, told)
+            told(1.0)
             if entry.seq % _SYNC_EVERY == 0:
                 self.corrections.sync()
         except HspnetError as error:

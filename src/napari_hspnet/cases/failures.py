@@ -83,6 +83,7 @@ def case_failures(path: Path) -> Iterator[None]:
     except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
         raise CaseError(
             f"The case is damaged ({error})",
-            advice="Restore the folder from a backup, or move it away to begin a new case",
+            advice="`napari-hspnet case verify` says what is damaged, `case rescue` begins it "
+            "anew from all that can be read; or restore the folder from a backup",
             path=path,
         ) from error

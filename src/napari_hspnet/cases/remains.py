@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from napari_hspnet.cases.audit import audit
 from napari_hspnet.cases.cache import ChunkCache
+from napari_hspnet.cases.checks import CORRECTION, DATABASE, RUN_FOLDERS
 from napari_hspnet.cases.corrections import UNTOUCHED, Corrections, PastCorrections
 from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.editing import Patch
@@ -27,7 +29,7 @@ from napari_hspnet.errors import CaseError, CaseMismatchError
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.types import Level, SlideInfo
 
-__all__ = ["Identity", "Remains", "RunRemains", "identity_of"]
+__all__ = ["Identity", "Remains", "RunRemains", "identity_of", "keep_database"]
 
 Array = npt.NDArray[np.uint8]
 
@@ -109,7 +111,7 @@ class Remains:
 
     def runs(self, grid: LabelGrid) -> Iterator[RunRemains]:
         """Every run that the table or the folder knows, by its id."""
-        base = self.folder / "runs"
+        base = self.folder / RUN_FOLDERS
         folders = {path.name for path in base.iterdir() if path.is_dir()} if base.is_dir() else ()
         for run_id in sorted({*folders, *self._run_ids()}):
             known = self._run_row(run_id)
@@ -139,7 +141,7 @@ class Remains:
 
     def patches(self, grid: LabelGrid) -> Iterator[Patch]:
         """What readers had said, chunk by chunk."""
-        store = CorrectionStore(self.folder / "correction.zarr", grid)
+        store = CorrectionStore(self.folder / CORRECTION, grid)
         now = self._replayed(store)
         places = set(store.chunks())
         if now is not None:
@@ -264,7 +266,7 @@ class Remains:
             return None
 
     def _chunk(self, key: Key, store: CorrectionStore, now: Corrections | None) -> Array | None:
-        name = f"correction.zarr/class/0/c/{key[2]}/{key[3]}"
+        name = f"{CORRECTION}/class/0/c/{key[2]}/{key[3]}"
         try:
             stored = store.read(key)
             if now is None and stored is not None:
@@ -278,6 +280,16 @@ class Remains:
         except _LOST as error:
             self.lost.append(f"the corrections in {name} ({_said(error)})")
             return None
+
+
+def keep_database(folder: Path, name: str) -> Path | None:
+    """Copy ``case.sqlite``, its write-ahead log with it, to ``case.sqlite.<name>`` beside it."""
+    kept = folder / f"{DATABASE}.{name}"
+    for end in ("-wal", ""):
+        file = folder / f"{DATABASE}{end}"
+        if file.exists() and (file.stat().st_size or not end):
+            shutil.copy2(file, folder / f"{kept.name}{end}")
+    return kept if kept.exists() else None
 
 
 def identity_of(remains: Remains, info: SlideInfo | None, grid: LabelGrid | None) -> Identity:

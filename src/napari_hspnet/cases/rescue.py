@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from napari_hspnet.cases.journal import BEGIN, EDIT, REGIONS, RUNS, Journal, Pac
 from napari_hspnet.cases.lock import CaseLock
 from napari_hspnet.cases.places import refuse_network
 from napari_hspnet.cases.record import RunInfo, active_runs
-from napari_hspnet.cases.remains import Remains, RunRemains, identity_of
+from napari_hspnet.cases.remains import Remains, RunRemains, identity_of, keep_database
 from napari_hspnet.cases.review import TO_DO, Review, ReviewRegion, project
 from napari_hspnet.cases.store import Array, CorrectionStore, Key, RunStore
 from napari_hspnet.errors import CaseError, InputError
@@ -127,7 +126,9 @@ class _Rescuer:
         if ready.exists() and not database.exists():
             # A rescue was cut off after its last word was written.
             return self._finished_earlier()
-        copied = self._copy_database()
+        # The copy is what is read.
+        copied = keep_database(self._folder, self._name)
+        self._kept += [copied] if copied is not None else []
         with closing(Remains(self._folder, copied)) as old:
             identity = identity_of(old, info, grid)
             old.audit()
@@ -151,17 +152,6 @@ class _Rescuer:
                 self._kept.append(run.folder.replace(aside / run.folder.name))
         self._put_in_place()
         return Rescue(tuple(self._kept), *counts, entries, tuple(old.lost))
-
-    def _copy_database(self) -> Path | None:
-        """Copy what is damaged, its write-ahead log with it; the copy is what is read."""
-        if not (self._folder / DATABASE).exists():
-            return None
-        kept = self._folder / f"{DATABASE}.{self._name}"
-        for end in ("-wal", ""):
-            if (self._folder / f"{DATABASE}{end}").exists():
-                shutil.copy2(self._folder / f"{DATABASE}{end}", kept.with_name(kept.name + end))
-        self._kept.append(kept)
-        return kept
 
     def _put_in_place(self) -> None:
         # The log first: it must never be left to a database that it is not of.

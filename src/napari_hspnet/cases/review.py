@@ -24,7 +24,7 @@ from napari_hspnet.cases.packing import stored_tile
 from napari_hspnet.cases.schema import REGION_TABLE
 from napari_hspnet.cases.selection import PackedMasks, Place, Selection, chunk_box
 from napari_hspnet.cases.store import CHUNK
-from napari_hspnet.errors import InputError, RegionLockedError
+from napari_hspnet.errors import CaseError, InputError, RegionLockedError
 from napari_hspnet.slides.region import PixelBox
 
 __all__ = [
@@ -390,7 +390,13 @@ def _project(db: sqlite3.Connection, entry: Entry) -> None:
 
 def _region(row: Sequence[Any]) -> ReviewRegion:
     number, kind, pixels, y0, x0, y1, x1, state, reader, time, tag, comments = row
-    said = tuple(Comment(*comment) for comment in json.loads(comments))
+    try:
+        said = tuple(Comment(*comment) for comment in json.loads(comments))
+    except (TypeError, ValueError) as error:
+        raise CaseError(
+            f"Review region {number} is damaged ({error})",
+            advice="`napari-hspnet case verify --repair` makes it anew from the journal",
+        ) from error
     box = PixelBox(y0, x0, y1, x1)
     return ReviewRegion(number, kind, pixels, box, state, reader, time, tag, said)
 

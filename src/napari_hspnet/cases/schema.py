@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "REGION_TABLE", "create", "migrate"]
+__all__ = [
+    "APPLICATION_ID",
+    "DEFINITIONS",
+    "FORMAT_VERSION",
+    "REGION_TABLE",
+    "create",
+    "expected_definitions",
+    "migrate",
+]
 
 APPLICATION_ID = 0x48535043  # "HSPC"
 
@@ -13,6 +21,9 @@ FORMAT_VERSION = 2
 
 1: slide and runs. 2: journal, corrections, review regions.
 """
+
+DEFINITIONS = "SELECT name, sql FROM sqlite_master ORDER BY name"
+"""Asks for name and definition of every table and index."""
 
 # What the journal's entries about regions add up to.
 REGION_TABLE = """
@@ -106,6 +117,17 @@ def migrate(db: sqlite3.Connection, version: int) -> None:
     if version < 2:
         _run(db, _SINCE_2 + REGION_TABLE)
     db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+
+def expected_definitions() -> list[tuple[str, str | None]]:
+    """What `DEFINITIONS` gives for a sound case of the present format."""
+    db = sqlite3.connect(":memory:")
+    try:
+        create(db)
+        rows: list[tuple[str, str | None]] = db.execute(DEFINITIONS).fetchall()
+        return rows
+    finally:
+        db.close()
 
 
 def _run(db: sqlite3.Connection, script: str) -> None:

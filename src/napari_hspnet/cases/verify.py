@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from napari_hspnet.cases.failures import case_failures
 from napari_hspnet.cases.journal import Journal, moment
 from napari_hspnet.cases.lock import CaseLock
 from napari_hspnet.cases.places import refuse_network
+from napari_hspnet.cases.remains import keep_database
 from napari_hspnet.cases.review import Review
 from napari_hspnet.cases.schema import FORMAT_VERSION
 from napari_hspnet.cases.store import CorrectionStore, Key
@@ -118,8 +119,12 @@ def verify_case(
             return found
         if not checks.pages_hold and _repaged(folder):
             _, checks = _look(folder, progress, cancel)
-        if checks is None or not _mend(folder, checks):
-            return found
+        try:
+            if checks is None or not _mend(folder, checks):
+                return found
+        except CaseError as error:
+            remark = Finding(0, f"cannot be written anew: {error.what}", DATABASE)
+            return Verification(found.entries, found.chunks, (*found.damages, remark), rescue=True)
         now, _ = _look(folder, progress, cancel)
         mended = tuple(f for f in found.damages if f not in set(now.damages))
         return Verification(now.entries, now.chunks, now.damages, mended, now.rescue)
@@ -183,16 +188,14 @@ def _repaged(folder: Path) -> bool:
             with closing(CaseDatabase(fresh, read_only=True)) as copy:
                 if next(audit(copy), None) is not None:
                     return False
-            kept = folder / f"{DATABASE}.damaged-{moment().replace(':', '')}"
-            for end in ("-wal", ""):
-                if (folder / f"{DATABASE}{end}").exists():
-                    shutil.copy2(folder / f"{DATABASE}{end}", folder / f"{kept.name}{end}")
+            keep_database(folder, f"damaged-{moment().replace(':', '')}")
             # The log first: it must never be left to a database that it is not of. A
             # crash before the last step is one that `rescue_case` mends.
             for end in ("-wal", "-shm"):
                 (folder / f"{DATABASE}{end}").unlink(missing_ok=True)
             fresh.replace(database)
-        except CaseError:
+        except (CaseError, sqlite3.IntegrityError):
+            # A row that no table takes is damage too.
             return False
         finally:
             for end in ("", "-wal", "-shm"):
@@ -205,17 +208,27 @@ def _copy_rows(source: CaseDatabase, target: Path) -> None:
     with closing(sqlite3.connect(target, isolation_level=None)) as db:
         db.execute("BEGIN")
         schema.create(db)
-        for table in ("slide", "run", "entry", "tile", "seen", "region"):
-            db.execute(f"DELETE FROM {table}")
-            last = -1
-            while rows := source.query(
-                f"SELECT rowid, * FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid LIMIT 200",
-                (last,),
-            ):
-                last = rows[-1][0]
-                marks = ", ".join("?" * (len(rows[0]) - 1))
-                db.executemany(f"INSERT INTO {table} VALUES ({marks})", [row[1:] for row in rows])
+        for table in ("slide", "run", "entry", "tile"):
+            _copy_table(source, db, table)
+        # These two follow from the others.
+        for table in ("seen", "region"):
+            with suppress(CaseError, sqlite3.IntegrityError):
+                _copy_table(source, db, table)
         db.execute("COMMIT")
+
+
+def _copy_table(source: CaseDatabase, db: sqlite3.Connection, table: str) -> None:
+    db.execute(f"DELETE FROM {table}")
+    last = -(1 << 63)
+    while rows := source.query(
+        f"SELECT rowid, * FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid LIMIT 200",
+        (last,),
+    ):
+        if rows[-1][0] <= last:
+            raise sqlite3.IntegrityError("rows are out of order")
+        last = rows[-1][0]
+        marks = ", ".join("?" * (len(rows[0]) - 1))
+        db.executemany(f"INSERT INTO {table} VALUES ({marks})", [row[1:] for row in rows])
 
 
 def _mend(folder: Path, checks: Checks) -> bool:
@@ -225,6 +238,8 @@ def _mend(folder: Path, checks: Checks) -> bool:
     with closing(CaseDatabase(folder / DATABASE, read_only=False, check=False)) as database:
         if database.format < FORMAT_VERSION:
             return False
+        # Where only this number was hit, the tables say what it was.
+        database.query(f"PRAGMA user_version = {FORMAT_VERSION}")
         journal = Journal(database)
         if checks.review_differs:
             Review(database, journal).rebuild()

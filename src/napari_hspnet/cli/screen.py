@@ -76,6 +76,8 @@ def progress_bar(shown: bool = True) -> Iterator[Advance]:
         def advance(doing: str, part: float | None, left: float | None) -> None:
             bar.update(
                 task,
+                # A stage that is over before the next frame is seen all the same.
+                refresh=doing != bar.tasks[0].description,
                 description=doing,
                 total=None if part is None else 1.0,
                 completed=part or 0.0,
