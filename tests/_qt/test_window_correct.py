@@ -164,6 +164,19 @@ def test_too_wide_a_view_offers_to_zoom_in(painting, viewer, canvas, wait):
     assert dock.painting.layer.mode == "paint"
 
 
+def test_an_empty_veil_is_not_drawn_while_correcting(painting, viewer, canvas, qtbot, wait):
+    dock = painting
+    veil = dock.slides.active.layers.veil
+    wait(lambda: not veil.visible)
+    # Now no run covers anything.
+    dock.slides.active.session.case.set_active([])
+    dock.slides.active.session.show_runs()
+    dock.slides.results_changed.emit(dock.slides.active)
+    wait(lambda: veil.visible)
+    dock.painting.leave()
+    assert veil.visible
+
+
 def test_what_other_hands_change_is_noticed(painting, wait):
     dock = painting
     box = dock.painting._edit.box

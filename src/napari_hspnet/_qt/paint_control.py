@@ -19,7 +19,7 @@ from napari_hspnet._qt.slides_control import OpenSlide, SlidesControl
 from napari_hspnet._qt.slots import into_napari, slot
 from napari_hspnet._qt.strokes import Strokes
 from napari_hspnet._qt.tell import notify
-from napari_hspnet.classes import CIN2
+from napari_hspnet.classes import CIN2, SKIPPED
 from napari_hspnet.errors import InputError
 from napari_hspnet.slides import PixelBox
 
@@ -199,6 +199,7 @@ class PaintControl(QObject):
                 layers.selection.active = slide_layer
         self._view.show_painting(False)
         self._view.show_too_wide(False)
+        self._show_veil()
         self.state_changed.emit()
 
     def _make_edit_view(self, entry: OpenSlide) -> None:
@@ -255,9 +256,21 @@ class PaintControl(QObject):
             self._edit, self._on = None, False
             self._looking.stop()
             self._view.show_painting(False)
+            self._show_veil()
             self.state_changed.emit()
 
     # Where
+
+    def _seen(self) -> PixelBox | None:
+        """What the canvas shows of the slide, in label pixels."""
+        entry = self._entry
+        grid = None if entry is None else entry.session.grid
+        if entry is None or grid is None:
+            return None
+        seen = camera.clipped(camera.view_of(self._viewer), entry.session.slide.info)
+        if seen is None:
+            return None
+        return camera.label_box(seen, grid.mpp).intersect(PixelBox(0, 0, *grid.shape))
 
     @slot
     def _follow(self) -> None:
@@ -265,18 +278,28 @@ class PaintControl(QObject):
         entry, edit = self._entry, self._edit
         if not self._on or entry is None or edit is None or self._strokes.under_way:
             return
-        grid = entry.session.grid
-        seen = camera.clipped(camera.view_of(self._viewer), entry.session.slide.info)
-        if grid is None or seen is None:
+        box, grid = self._seen(), entry.session.grid
+        if box is None or grid is None:
             return
-        box = camera.label_box(seen, grid.mpp).intersect(PixelBox(0, 0, *grid.shape))
         wanted = edit_box(box, grid)
         self._show_too_wide(wanted is None)
-        if wanted is None:
-            return
         there = self._asked or edit.box
-        if box != there.intersect(box):
+        if wanted is not None and box != there.intersect(box):
             self._ask_for(wanted)
+        self._show_veil()
+
+    def _show_veil(self) -> None:
+        """Leave the veil over what was not analysed away where there is none of it."""
+        entry, edit, needed = self._entry, self._edit, True
+        seen = self._seen() if self._on else None
+        if edit is not None and seen is not None and seen == seen.intersect(edit.box):
+            at = np.s_[
+                seen.y0 - edit.box.y0 : seen.y1 - edit.box.y0,
+                seen.x0 - edit.box.x0 : seen.x1 - edit.box.x0,
+            ]
+            needed = bool((edit.layer.data[at] >= SKIPPED).any())
+        if entry is not None:
+            entry.layers.need_veil(needed)
 
     def _ask_for(self, box: PixelBox) -> None:
         """Read a box once all that was painted is in the case, then show it."""
@@ -306,6 +329,7 @@ class PaintControl(QObject):
         self.saver.lay_unsaved(entry, values, box)
         self._edit.load(box, values)
         self._take_tool()
+        self._show_veil()
 
     def _show_too_wide(self, too_wide: bool) -> None:
         if too_wide != self._too_wide:
@@ -345,7 +369,9 @@ class PaintControl(QObject):
         if self._edit is None or not self._on:
             return
         layer = self._edit.layer
-        mode = "pan_zoom" if self._tool == "region" or self._too_wide else self._tool
+        # Before the first box has come there is nothing to paint in.
+        nowhere = self._too_wide or self._edit.box.height == 0
+        mode = "pan_zoom" if self._tool == "region" or nowhere else self._tool
         self._own_change = True
         with into_napari():
             layer.selected_label = self._grade
@@ -443,6 +469,7 @@ class PaintControl(QObject):
             if entry is self._entry and self._edit is not None and not self._strokes.under_way:
                 self.save()
                 self._edit.put(box, values)
+                self._show_veil()
 
         self._acts.look(
             entry, lambda: composite.read(box.y0, box.x0, box.height, box.width), done=done
@@ -450,7 +477,7 @@ class PaintControl(QObject):
 
     @slot
     def _results_changed(self, entry: OpenSlide) -> None:
-        if entry is self._entry and self._on and self._edit is not None:
+        if entry is self._entry and self._edit is not None:
             self._reload(entry, self._edit.box)
         self.state_changed.emit()
 

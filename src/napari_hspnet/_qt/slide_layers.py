@@ -47,6 +47,7 @@ class SlideLayers:
         self._style = OverlayStyle()
         self._active = True
         self._held = False
+        self._veil_needed = True
 
     @property
     def overlay(self) -> Any:
@@ -123,6 +124,12 @@ class SlideLayers:
         """Hide overlay and veil while a key is held."""
         self._held = hidden
         self._show_or_hide()
+
+    def need_veil(self, needed: bool) -> None:
+        """Say whether anything in view was not analysed; drawing nothing costs time too."""
+        if needed != self._veil_needed:
+            self._veil_needed = needed
+            self._show_or_hide()
 
     def set_active(self, active: bool) -> None:
         """Show this slide's layers, or hide them because another slide is meant."""
@@ -257,7 +264,7 @@ class SlideLayers:
     def _show_or_hide(self) -> None:
         for layer, visible in (
             (self._overlay, self._style.visible),
-            (self._veil, self._style.veil),
+            (self._veil, self._style.veil and self._veil_needed),
             (self._changes, self._style.changes),
         ):
             if layer is not None and layer.visible != self._wanted(visible):
