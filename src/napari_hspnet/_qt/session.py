@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hspnet.cases import Case, Composite, RunInfo, default_case_folder, find_cases
+from napari_hspnet.cases import Case, Composite, RunInfo, codec, default_case_folder, find_cases
 from napari_hspnet.classes import NOT_RUN, SKIPPED, UNREADABLE
 from napari_hspnet.errors import CaseInUseError, OutputError
 from napari_hspnet.slides import LabelGrid, Slide, with_mpp
@@ -194,6 +194,8 @@ class SlideSession:
             return self._opened
 
     def _open(self, create: bool) -> CaseState:
+        # Before the window reads the first chunk.
+        codec.load()
         info = self.slide.info
         grid = LabelGrid.of(info)
         folder = self._folder or find_cases(info).own or default_case_folder(info)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_hspnet.cases.codec import decoded, encoded
 from napari_hspnet.cases.store import CHUNK
 from napari_hspnet.errors import CaseError
 
@@ -65,10 +66,8 @@ class PackedTile:
         CaseError
             If they are damaged.
         """
-        from numcodecs.zstd import Zstd
-
         try:
-            raw = Zstd().decode(self.after if after else self.before)
+            raw = decoded(self.after if after else self.before)
             return np.frombuffer(raw, np.uint8).reshape(self.height, self.width)
         except (RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise _damaged(str(error)) from error
@@ -121,9 +120,6 @@ def pack_tile(
     row: int, col: int, y: int, x: int, before: Array | None, after: Array, part: int = 0
 ) -> PackedTile:
     """Compress what an entry changes in one chunk."""
-    from numcodecs.zstd import Zstd
-
-    codec = Zstd(level=1, checksum=True)
     return PackedTile(
         row,
         col,
@@ -131,8 +127,8 @@ def pack_tile(
         x,
         after.shape[0],
         after.shape[1],
-        b"" if before is None else bytes(codec.encode(np.ascontiguousarray(before))),
-        bytes(codec.encode(np.ascontiguousarray(after))),
+        b"" if before is None else encoded(before),
+        encoded(after),
         part,
     )
 

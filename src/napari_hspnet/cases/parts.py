@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_hspnet.cases.codec import decoded, encoded
 from napari_hspnet.cases.selection import Place, chunk_box, chunks_of
 from napari_hspnet.errors import CancelledError, InputError
 from napari_hspnet.slides.region import PixelBox
@@ -175,11 +176,9 @@ class Parts:
                 progress(number / len(self.places))
 
     def _unpacked(self, place: Place) -> tuple[Labels, npt.NDArray[np.int64]]:
-        from numcodecs.zstd import Zstd
-
         packed, kind, own = self._sheets[place]
         part = chunk_box(place, self._shape).intersect(self._box)
-        labels = np.frombuffer(Zstd().decode(packed), kind)
+        labels = np.frombuffer(decoded(packed), kind)
         return labels.reshape(part.height, part.width), own
 
 
@@ -235,7 +234,7 @@ class _Search:
         self._connect(place, edges)
         if names:
             kind = np.min_scalar_type(len(names))
-            self.sheets[place] = packed(kept.astype(kind)), kind.str, np.asarray(names)
+            self.sheets[place] = encoded(kept.astype(kind)), kind.str, np.asarray(names)
 
     def _connect(self, place: Place, sides: tuple[npt.NDArray[np.int64], ...]) -> None:
         row, col = place
@@ -299,12 +298,6 @@ def label(mask: Mask, diagonals: bool = False) -> tuple[Labels, int]:
 def borders(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
     """Copies of the upper, right, lower and left border."""
     return tuple(edge.copy() for edge in (labels[0], labels[:, -1], labels[-1], labels[:, 0]))
-
-
-def packed(labels: Labels) -> bytes:
-    from numcodecs.zstd import Zstd
-
-    return bytes(Zstd(level=1).encode(np.ascontiguousarray(labels)))
 
 
 def unheld(mask: Mask) -> Mask:

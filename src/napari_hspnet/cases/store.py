@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_hspnet.cases.codec import LEVEL, decoded, encoded
 from napari_hspnet.cases.sampling import level_count, level_shape
 from napari_hspnet.classes import CLASSES, NOT_RUN, PAPER, SKIPPED, UNREADABLE
 from napari_hspnet.errors import CaseError
 from napari_hspnet.slides.grid import LabelGrid
+from napari_hspnet.slides.importing import import_zarr
 
 __all__ = ["CHUNK", "FILL", "MAPS", "ChunkStore", "CorrectionStore", "Key", "RunStore"]
 
@@ -59,9 +61,7 @@ class ChunkStore:
             What it is, as plain JSON values, kept in the root's attributes so
             that the folder explains itself without the database.
         """
-        import zarr
-        from zarr.codecs import ZstdCodec
-
+        zarr = import_zarr()
         root = zarr.create_group(self.folder, zarr_format=3, attributes={"hspnet": dict(record)})
         for name in self.maps:
             group = root.create_group(name, attributes={"ome": self._ome(name)})
@@ -73,7 +73,7 @@ class ChunkStore:
                     dtype="uint8",
                     fill_value=FILL[name],
                     # The frame's checksum tells a damaged chunk from a label.
-                    compressors=ZstdCodec(level=1, checksum=True),
+                    compressors=zarr.codecs.ZstdCodec(level=LEVEL, checksum=True),
                     dimension_names=("y", "x"),
                 )
 
@@ -127,8 +127,6 @@ class ChunkStore:
 
         Written here for the reason given in `read`. An empty chunk is removed.
         """
-        from numcodecs.zstd import Zstd
-
         path = self._path(key)
         fill = FILL[key[0]]
         if (chunk == fill).all():
@@ -138,7 +136,7 @@ class ChunkStore:
             padded = np.full((CHUNK, CHUNK), fill, np.uint8)
             padded[: chunk.shape[0], : chunk.shape[1]] = chunk
             chunk = padded
-        packed = Zstd(level=1, checksum=True).encode(np.ascontiguousarray(chunk))
+        packed = encoded(chunk)
         beside = path.with_name(f".{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(packed)
@@ -156,8 +154,6 @@ class ChunkStore:
         CaseError
             If the chunk is damaged.
         """
-        from numcodecs.zstd import Zstd
-
         path = self._path(key)
         try:
             packed = path.read_bytes()
@@ -170,7 +166,7 @@ class ChunkStore:
                 path=path,
             ) from error
         try:
-            chunk = np.frombuffer(Zstd().decode(packed), np.uint8).reshape(CHUNK, CHUNK)
+            chunk = np.frombuffer(decoded(packed), np.uint8).reshape(CHUNK, CHUNK)
         except (RuntimeError, ValueError, MemoryError) as error:
             raise CaseError(
                 f"A part of a result is damaged ({error})",

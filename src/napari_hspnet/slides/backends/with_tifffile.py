@@ -21,6 +21,7 @@ from napari_hspnet.slides.backends.base import (
     StoredLevel,
     on_white,
 )
+from napari_hspnet.slides.importing import import_zarr
 
 __all__ = ["MAX_PIXELS", "TiffBackend"]
 
@@ -105,8 +106,7 @@ class TiffBackend:
         return on_white(pixels) if self._alpha else np.ascontiguousarray(pixels[..., :3])
 
     def _array(self, level: int) -> Any:
-        import zarr
-
+        zarr = import_zarr()
         with self._lock:
             if level not in self._arrays:
                 stored = self._series.levels[level]
