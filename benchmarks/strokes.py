@@ -155,7 +155,7 @@ def plugin(path: str) -> dict[str, float]:
     dock.painting.enter()
     _settle(app, 10, lambda: dock.painting._asked is None)
     dock.correct_view.brush.setValue(WIDTH)
-    dock.painting.choose_grade(3)
+    dock.painting.tools.choose_grade(3)
     _settle(app, 1)
     RECORDER.clear()
     RECORDER.on = True
@@ -186,7 +186,7 @@ def _regrade(viewer, app, dock) -> dict[str, float]:
         _settle(app, 10, lambda: dock.acts.waiting == 0)
     reports: list[float] = []
     dock.acts.progressed.connect(lambda title, part: reports.append(part))
-    dock.painting.choose_tool("region")
+    dock.painting.tools.choose("region")
     viewer.scene.camera.zoom = 0.12
     _settle(app, 2)
     figures = {}

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gui
 
 def test_a_stroke_is_in_the_case_and_on_every_level(painting, viewer, canvas, qtbot, wait):
     dock = painting
-    dock.painting.choose_grade(3)
+    dock.painting.tools.choose_grade(3)
     overlay = dock.slides.active.layers.overlay
     thumbnail = overlay.thumbnail.copy()
     c = middle(canvas)
@@ -112,7 +112,7 @@ def test_the_edit_view_follows_and_undo_comes_back(painting, viewer, canvas, qtb
     show(viewer, 2300, 5200)
     wait(lambda: dock.painting._edit.box != first)
     ready(dock, wait)
-    dock.painting.choose_grade(0)
+    dock.painting.tools.choose_grade(0)
     stroke(qtbot, canvas, c, c + QPoint(0, 50))
     done(dock, wait, 4)
     said = labels(dock, "correction")
@@ -226,7 +226,7 @@ def test_our_keys_are_in_naparis_list_and_can_be_changed(painting, viewer, canva
     assert len(ours) == len(painting.edit_keys.keys)
     action_manager.unbind_shortcut("napari-hspnet:grade_3")
     action_manager.bind_shortcut("napari-hspnet:grade_3", "K")
-    painting.painting.choose_grade(1)
+    painting.painting.tools.choose_grade(1)
     canvas.setFocus()
     try:
         QTest.keyClick(canvas, Qt.Key.Key_K)
@@ -348,7 +348,7 @@ def test_drawn_regions_get_the_grade(wide_dock, wait):
     regions = dock.slides.active.layers.regions
     corners = np.array([[1900.0, 1900], [1900, 2100], [2000, 2100], [2000, 1900]])
     regions.add(corners, shape_type="ellipse")
-    dock.painting.choose_grade(4)
+    dock.painting.tools.choose_grade(4)
     dock.correct_view.drawn_go.click()
     last = done(dock, wait, 3)[-1]
     assert last.body["tool"] == "shape"

@@ -207,7 +207,7 @@ class CorrectControl(QObject):
 
     def _ready(self) -> OpenSlide | None:
         """The slide to correct; None, and a word why, where that cannot be."""
-        entry, why_not = self._slides.active, self._painting.why_not()
+        entry, why_not = self._slides.active, self._slides.why_not_change()
         if entry is not None and not why_not and not self._slides.reader:
             why_not = "Say who corrects first: the field Reader above."
             self._slides.ask_for_reader()
@@ -285,7 +285,7 @@ class CorrectControl(QObject):
         case = None if entry is None else entry.session.case
         editing = None if case is None else case.editing
         self._view.allow(
-            self._painting.why_not(),
+            self._slides.why_not_change(),
             editing is not None and editing.can_undo,
             editing is not None and editing.can_redo,
             entry is not None and entry.session.has_results,

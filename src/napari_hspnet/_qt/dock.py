@@ -162,7 +162,7 @@ class ReviewDock(QWidget):
     def _edit_actions(self) -> dict[str, Callable[[], None]]:
         """What each of our shortcuts does."""
         grades = {
-            f"grade_{value}": partial(self.painting.choose_grade, value)
+            f"grade_{value}": partial(self.painting.tools.choose_grade, value)
             for value in self.correct_view.grades
         }
         return grades | {

@@ -14,12 +14,13 @@ from napari_hspnet._qt.acts import Acts
 from napari_hspnet._qt.correct_view import CorrectView
 from napari_hspnet._qt.edit_layer import LARGEST, EditView, edit_box
 from napari_hspnet._qt.overlay_control import OverlayControl
+from napari_hspnet._qt.paint_tools import PaintTools
 from napari_hspnet._qt.saver import Saver
 from napari_hspnet._qt.slides_control import OpenSlide, SlidesControl
 from napari_hspnet._qt.slots import into_napari, slot
 from napari_hspnet._qt.strokes import Strokes
 from napari_hspnet._qt.tell import notify
-from napari_hspnet.classes import CIN2, SKIPPED
+from napari_hspnet.classes import SKIPPED
 from napari_hspnet.errors import InputError
 from napari_hspnet.slides import PixelBox
 
@@ -58,10 +59,10 @@ class PaintControl(QObject):
         self._edit: EditView | None = None
         self._entry: OpenSlide | None = None
         self._on = False
-        self._tool, self._grade, self._brush = "paint", CIN2, 40
+        self.tools = PaintTools(view, self)
         self._asked: PixelBox | None = None
         self._too_wide = False
-        self._strokes = Strokes(lambda: self._tool == "region", self)
+        self._strokes = Strokes(lambda: self.tools.name == "region", self)
         self._strokes.ended.connect(self._stroke_ended)
         self._strokes.clicked.connect(self.clicked)
         self._own_change = False
@@ -70,9 +71,6 @@ class PaintControl(QObject):
         self._looking.timeout.connect(self._look)
         view.paint_asked.connect(self.set_on)
         view.zoom_asked.connect(self._zoom_in)
-        view.grade_chosen.connect(self.choose_grade)
-        view.tool_chosen.connect(self.choose_tool)
-        view.brush_changed.connect(self._brush_changed)
         slides.active_changed.connect(self._slide_changed)
         slides.view_changed.connect(self._follow)
         slides.removed.connect(self._slide_removed)
@@ -84,8 +82,6 @@ class PaintControl(QObject):
         ]
         for emitter, callback in self._connections:
             emitter.connect(callback)
-        view.show_brush(self._brush)
-        view.show_grade(self._grade)
         view.show_too_wide(False)
 
     # What is so
@@ -98,7 +94,7 @@ class PaintControl(QObject):
     @property
     def grade(self) -> int:
         """The grade that is painted or set."""
-        return self._grade
+        return self.tools.grade
 
     @property
     def layer(self) -> Any:
@@ -126,17 +122,6 @@ class PaintControl(QObject):
                 # A layer that is not visible would lose its tool.
                 self._edit.layer.opacity = 0.0 if hidden else self._overlay.style.opacity
 
-    def why_not(self) -> str:
-        """Why nothing can be corrected now; empty if it can."""
-        entry = self._slides.active
-        if entry is None:
-            return "Open a slide first."
-        if entry.session.slide.info.mpp is None:
-            return "Say the slide's µm per pixel first (section Slide)."
-        if entry.session.read_only_because:
-            return f"{entry.session.read_only_because}; it can only be looked at here."
-        return ""
-
     # Entering and leaving
 
     @slot
@@ -155,7 +140,7 @@ class PaintControl(QObject):
     def enter(self) -> None:
         """Begin to correct where one looks."""
         entry = self._slides.active
-        why_not = self.why_not()
+        why_not = self._slides.why_not_change()
         self._view.error.say(why_not, "error" if why_not else "")
         if entry is None or why_not:
             self._view.show_painting(False)
@@ -190,6 +175,7 @@ class PaintControl(QObject):
         self._on = False
         self._strokes.stop()
         self._looking.stop()
+        self.tools.apply(False)
         edit, entry = self._edit, self._entry
         with into_napari():
             edit.layer.visible = False
@@ -198,7 +184,7 @@ class PaintControl(QObject):
             if layers.selection.active is edit.layer and slide_layer in layers:
                 layers.selection.active = slide_layer
         self._view.show_painting(False)
-        self._view.show_too_wide(False)
+        self._show_too_wide(False)
         self._show_veil()
         self.state_changed.emit()
 
@@ -212,9 +198,7 @@ class PaintControl(QObject):
         layer = self._edit.layer
         layer.mouse_drag_callbacks.append(self._strokes.watch)
         layer.events.paint.connect(self._painted)
-        layer.events.selected_label.connect(self._label_chosen)
-        layer.events.brush_size.connect(self._brush_sized)
-        layer.events.mode.connect(self._mode_chosen)
+        self.tools.take(layer, grid.mpp)
 
     def _selection_changed(self, event: Any = None) -> None:
         # A layer that is being added is selected for a moment only.
@@ -245,6 +229,7 @@ class PaintControl(QObject):
     def _drop_edit_view(self) -> None:
         self.leave()
         edit, self._edit, self._entry = self._edit, None, None
+        self.tools.drop()
         if edit is not None:
             edit.remove()
 
@@ -254,6 +239,7 @@ class PaintControl(QObject):
             # Taken away in napari's list; what was painted is in it still.
             self.save()
             self._edit, self._on = None, False
+            self.tools.drop()
             self._looking.stop()
             self._view.show_painting(False)
             self._show_veil()
@@ -337,6 +323,11 @@ class PaintControl(QObject):
             self._view.show_too_wide(too_wide)
             self._take_tool()
 
+    def _take_tool(self) -> None:
+        if self._edit is not None and self._on:
+            # Before the first box has come there is nothing to paint in.
+            self.tools.apply(not self._too_wide and self._edit.box.height > 0)
+
     @slot
     def _zoom_in(self) -> None:
         grid = None if self._entry is None else self._entry.session.grid
@@ -345,78 +336,6 @@ class PaintControl(QObject):
         side = max(self._viewer.canvas.size)
         with into_napari():
             self._viewer.scene.camera.zoom = 1.05 * side / (LARGEST / 2 * grid.mpp)
-
-    # With what
-
-    @slot
-    def choose_grade(self, value: int) -> None:
-        """Paint, or set, this grade from now on."""
-        self._grade = value
-        self._view.show_grade(value)
-        if self._edit is not None:
-            with into_napari():
-                self._edit.layer.selected_label = value
-
-    @slot
-    def choose_tool(self, name: str) -> None:
-        """Use one of `correct_view.TOOLS`."""
-        self._tool = name
-        self._view.show_tool(name)
-        self._take_tool()
-
-    def _take_tool(self) -> None:
-        """Give the layer the tool that was chosen."""
-        if self._edit is None or not self._on:
-            return
-        layer = self._edit.layer
-        # Before the first box has come there is nothing to paint in.
-        nowhere = self._too_wide or self._edit.box.height == 0
-        mode = "pan_zoom" if self._tool == "region" or nowhere else self._tool
-        self._own_change = True
-        with into_napari():
-            layer.selected_label = self._grade
-            layer.brush_size = self._brush_pixels
-            layer.preserve_labels = False
-            if layer.mode != mode:
-                layer.mode = mode
-        self._own_change = False
-
-    @property
-    def _brush_pixels(self) -> int:
-        grid = None if self._entry is None else self._entry.session.grid
-        return max(1, round(self._brush / (1.0 if grid is None else grid.mpp)))
-
-    @slot
-    def _brush_changed(self, width: int) -> None:
-        self._brush = width
-        if self._edit is not None:
-            with into_napari():
-                self._edit.layer.brush_size = self._brush_pixels
-
-    @slot
-    def _brush_sized(self, event: Any = None) -> None:
-        if self._edit is None or self._entry is None or self._entry.session.grid is None:
-            return
-        size = self._edit.layer.brush_size
-        if size != self._brush_pixels:
-            self._brush = max(1, round(size * self._entry.session.grid.mpp))
-            self._view.show_brush(self._brush)
-
-    @slot
-    def _label_chosen(self, event: Any = None) -> None:
-        if self._edit is not None and self._edit.layer.selected_label in self._view.grades:
-            self._grade = int(self._edit.layer.selected_label)
-            self._view.show_grade(self._grade)
-
-    @slot
-    def _mode_chosen(self, event: Any = None) -> None:
-        """A tool was taken with napari's own keys or buttons."""
-        if self._own_change or self._edit is None or not self._on:
-            return
-        mode = str(self._edit.layer.mode)
-        if mode in ("paint", "fill", "polygon"):
-            self._tool = mode
-            self._view.show_tool(mode)
 
     # What was done
 
@@ -451,7 +370,7 @@ class PaintControl(QObject):
             return False
         tool = self._strokes.tool(self._edit.layer)
         continues = self._strokes.next_part()
-        said = {"width_um": self._brush} if tool == "brush" else None
+        said = {"width_um": self.tools.width} if tool == "brush" else None
         self.saver.save(self._entry, patch, tool, said, continues)
         return True
 

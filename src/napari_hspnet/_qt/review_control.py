@@ -201,20 +201,9 @@ class ReviewControl(QObject):
         self._view.error.say(notify(error), "error")
         self.refresh(entry, _NOWHERE)
 
-    def why_not(self) -> str:
-        """Why nothing can be changed now; empty if it can."""
-        entry = self._slides.active
-        if entry is None:
-            return "Open a slide first."
-        if entry.session.slide.info.mpp is None:
-            return "Say the slide's µm per pixel first (section Slide)."
-        if entry.session.read_only_because:
-            return f"{entry.session.read_only_because}; it can only be looked at here."
-        return ""
-
     def _ready(self) -> OpenSlide | None:
         """The slide to work on; None, and a word why, where that cannot be."""
-        why_not = self.why_not()
+        why_not = self._slides.why_not_change()
         if not why_not and not self._slides.reader:
             why_not = "Say who reviews first: the field Reader above."
             self._slides.ask_for_reader()
@@ -362,7 +351,7 @@ class ReviewControl(QObject):
 
     @slot
     def _allow(self) -> None:
-        why_not = self.why_not()
+        why_not = self._slides.why_not_change()
         self._view.allow_adding(self.adding.why_not(why_not))
         regions = self._regions()
         locked = [r for r in regions if r.locked]

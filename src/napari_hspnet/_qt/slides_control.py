@@ -101,6 +101,17 @@ class SlidesControl(QObject):
         """Who corrects; empty while nobody has said so."""
         return " ".join(self._view.reader.text().split())
 
+    def why_not_change(self) -> str:
+        """Why the active slide's case cannot be changed now; empty if it can."""
+        entry = self.active
+        if entry is None:
+            return "Open a slide first."
+        if entry.session.slide.info.mpp is None:
+            return "Say the slide's µm per pixel first (section Slide)."
+        if entry.session.read_only_because:
+            return f"{entry.session.read_only_because}; it can only be looked at here."
+        return ""
+
     def ask_for_reader(self) -> None:
         """Take the user to where the name is given."""
         self._view.ask_for_reader()
