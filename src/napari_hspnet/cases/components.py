@@ -138,7 +138,7 @@ def _graded(composite: Composite, y: int, x: int, background: bool) -> int:
         )
     if value == BACKGROUND and not background:
         raise InputError(
-            "This place has none of the four grades, and no end that was meant",
+            "Here the overlay shows none of the four grades, so there is no region",
             advice="Choose a region with a grade, or draw one",
         )
     return value
