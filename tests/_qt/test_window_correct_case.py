@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from correcting import ANN, SHAPE, done, entries, labels, middle, predicted, ready, stroke
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 
-from napari_hspnet.cases import Case
+from napari_hspnet.cases import Case, Selection
 from napari_hspnet.errors import OutputError
+from napari_hspnet.slides import PixelBox
 
 from cases.case_tools import block, run_record
 
@@ -147,3 +149,53 @@ def test_what_is_exported_is_corrected_and_names_the_reader(
     assert ANN in text
     named = {f["properties"]["classification"]["name"] for f in json.loads(text)["features"]}
     assert "CIN2" in named
+
+
+def test_a_run_that_opens_the_case_first_keeps_it_writable(wide_dock):
+    session = wide_dock.slides.active.session
+    first = session.case
+    assert session.existing_case().case is first
+    assert session.writable_case().case is first
+    assert not first.read_only
+
+
+def test_the_reader_is_remembered(wide_dock):
+    from napari_hspnet._qt.memory import Memory
+
+    wide_dock.slide_view.reader.setText("Dr. Bea")
+    wide_dock.shut_down(viewer_stays=True)
+    assert Memory().get("reader", "") == "Dr. Bea"
+
+
+def test_keys_of_regions(wide_dock, viewer, canvas, qtbot, wait):
+    dock = wide_dock
+    case = dock.slides.active.session.case
+    case.review.add(
+        [Selection.of_box(PixelBox(y, 1900, y + 90, 2100), SHAPE) for y in (1600, 2000)],
+        "drawn",
+        ANN,
+    )
+    dock.reviewing.refresh(dock.slides.active)
+    wait(lambda: dock.review_view.table.regions.rowCount() == 2)
+    canvas.setFocus()
+    QTest.keyClick(canvas, Qt.Key.Key_Period)
+    (first,) = dock.reviewing.chosen
+    QTest.keyClick(canvas, Qt.Key.Key_Period)
+    (second,) = dock.reviewing.chosen
+    QTest.keyClick(canvas, Qt.Key.Key_Comma)
+    assert dock.reviewing.chosen == (first,) != (second,)
+    QTest.keyClick(canvas, Qt.Key.Key_T)
+    wait(lambda: case.review.region(first).tag == "uncertain")
+    QTest.keyClick(canvas, Qt.Key.Key_S)
+    wait(lambda: case.review.region(first).state == "signed off")
+    assert case.review.region(second).state == "to do"
+
+
+def test_the_key_regrades_what_is_under_the_pointer(painting, canvas, qtbot, wait):
+    canvas.setFocus()
+    QTest.mouseMove(canvas, middle(canvas) + QPoint(5, 5))
+    QTest.keyClick(canvas, Qt.Key.Key_4)
+    QTest.keyClick(canvas, Qt.Key.Key_R)
+    last = done(painting, wait, 3)[-1]
+    assert last.body["tool"] == "regrade"
+    assert last.body["changes"] == {"2>4": int((predicted() == 2).sum())}

@@ -115,7 +115,9 @@ class CasesControl(QObject):
             self._view.case_note.say(f"Read-only: {session.read_only_because}.", "warning")
         elif session.case is not None and session.runs:
             begun = "Re-opened: " if session.reopened else "Saved: "
-            self._view.case_note.say(begun + describe_runs(session.runs))
+            mended = session.case.corrections.repaired
+            repair = f". {mended} damaged parts were made anew from the journal" if mended else ""
+            self._view.case_note.say(begun + describe_runs(session.runs) + repair)
             self._view.case_note.setToolTip(f"Kept in {session.case.folder}")
         else:
             self._view.case_note.say("")

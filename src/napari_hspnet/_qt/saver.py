@@ -83,10 +83,8 @@ class Saver(QObject):
         """Show what became of an act."""
         if result is None:
             return
-        if result.locked and entry.session.case is not None:
-            self._error.say(
-                notify(entry.session.case.review.locked_error(result.locked)), "warning"
-            )
+        if result.refusal is not None:
+            self._error.say(notify(result.refusal), "warning")
         if result.warning:
             self._error.say(f"{result.warning}.", "warning")
         self.corrected.emit(entry, result.box)

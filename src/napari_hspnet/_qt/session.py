@@ -146,6 +146,9 @@ class SlideSession:
         with self._opening:
             if info.mpp is None:
                 return None
+            if self.case is not None:
+                # A run or a correction was quicker.
+                return CaseState(self.case, self.read_only_because)
             found = find_cases(info)
             self.namesakes = found.namesakes
             if found.own is None:

@@ -19,7 +19,7 @@ from napari_hspnet.cases.review import Review
 from napari_hspnet.cases.selection import Selection, chunk_box, chunks_of
 from napari_hspnet.cases.store import CHUNK
 from napari_hspnet.classes import CIN3
-from napari_hspnet.errors import CancelledError, HspnetError, InputError
+from napari_hspnet.errors import CancelledError, HspnetError, InputError, RegionLockedError
 from napari_hspnet.slides.region import PixelBox
 
 __all__ = ["Draft", "EditResult", "Editing", "Patch", "accepted", "filled"]
@@ -66,12 +66,15 @@ class EditResult:
         Regions signed off whose pixels it left alone.
     warning : str
         What the reader should know; empty where there is nothing.
+    refusal : RegionLockedError or None
+        The same as `locked`, in words.
     """
 
     entry: Entry | None
     box: PixelBox
     locked: tuple[int, ...] = ()
     warning: str = ""
+    refusal: RegionLockedError | None = None
 
 
 @dataclass
@@ -174,7 +177,8 @@ class Editing:
                 body["continues"] = True
             entry = self.journal.append(EDIT, reader, body, made.tiles)
             warning = self._entered(entry, history, progress, 0.6)
-            return EditResult(entry, made.box, tuple(sorted(made.locked)), warning)
+            refusal = self.review.locked_error(made.locked) if made.locked else None
+            return EditResult(entry, made.box, tuple(sorted(made.locked)), warning, refusal)
 
     def reader_at(self, y: int, x: int) -> str:
         """Who said what stands at label pixel (y, x); empty where nobody did."""

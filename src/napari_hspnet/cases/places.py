@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,11 +85,12 @@ def find_cases(info: SlideInfo) -> FoundCases:
             if not (found / "case.sqlite").is_file():
                 continue
             try:
-                database = CaseDatabase(found / "case.sqlite", read_only=True, check=False)
+                path = found / "case.sqlite"
+                with closing(CaseDatabase(path, read_only=True, check=False)) as database:
+                    fingerprint, _ = database.slide()
             except HspnetError:
+                # Whose it was cannot be told; `case verify` says what it has.
                 continue
-            fingerprint, _ = database.slide()
-            database.close()
             if fingerprint == info.fingerprint:
                 return FoundCases(found, ())
             if found.name.startswith(f"{_name(info)}-"):
