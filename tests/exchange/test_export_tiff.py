@@ -13,12 +13,13 @@ import tifffile
 from export_tools import ArrayLabels, about, blobs
 from PIL import Image
 
-from napari_hspnet.cases import RunInfo, RunRecord
+from napari_hspnet.cases import RunInfo, RunRecord, SlideFacts
 from napari_hspnet.cases.sampling import level_count, level_shape
 from napari_hspnet.classes import DEMO_BANNER, ORDINAL, PAPER, RESEARCH_USE_ONLY
 from napari_hspnet.errors import CancelledError, InputError, OutputError
 from napari_hspnet.exchange import (
     PNG_PIXELS,
+    WHATS,
     ExportInfo,
     png_shape,
     write_geojson,
@@ -200,13 +201,35 @@ def test_about_from_slide_and_runs():
         (0.5, 0.25), "file", None, 20.0, bounds, "f",
     )  # fmt: skip
     said = ExportInfo.of(
-        info,
+        SlideFacts.of(info),
         LabelGrid.of(info),
         [run(2, "b", False), run(1, "a", True), run(3, "b", False)],
-        ORDINAL,
+        palette=ORDINAL,
+        readers=["B", "A", "B"],
     )
     assert said.model_name == "b; a"
     assert said.run_ids == ("run2", "run1", "run3")
     assert said.model_card == {"n": 2}
     assert said.synthetic
+    assert said.readers == ("B", "A")
     assert (said.bounds, said.slide_mpp, said.palette) == (bounds, (0.5, 0.25), ORDINAL)
+
+
+def test_the_slides_file_name_leaves_only_when_asked():
+    slide = SlideFacts("Meyer_Anna.svs", "ab" * 32, (100, 90), (1.0, 1.0))
+    silent = ExportInfo.of(slide, LabelGrid((100, 90)), [])
+    assert "Meyer" not in json.dumps(silent.facts()) + silent.slide_title
+    named = ExportInfo.of(slide, LabelGrid((100, 90)), [], name_slide=True)
+    assert named.facts()["slide"] == named.slide_title == "Meyer_Anna.svs"
+
+
+def test_what_a_mask_without_corrections_says_of_255():
+    slide = SlideFacts("s.svs", "ab" * 32, (100, 90), (1.0, 1.0))
+    said = {what: ExportInfo.of(slide, LabelGrid((100, 90)), [], what=what) for what in WHATS}
+    ends = {what: about.facts()["values"].rsplit("; ", 1)[1] for what, about in said.items()}
+    assert ends == {
+        "composite": "255 not run",
+        "prediction": "255 not run",
+        "correction": "255 not corrected",
+        "difference": "255 not changed",
+    }

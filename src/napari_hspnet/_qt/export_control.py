@@ -17,14 +17,12 @@ from napari_hspnet._qt.slides_control import SlidesControl
 from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.work import Job, Jobs
-from napari_hspnet.cases import Case, Composite
-from napari_hspnet.classes import Palette
-from napari_hspnet.slides import SlideInfo
+from napari_hspnet.cases import CaseSnapshot, Composite
 
 if TYPE_CHECKING:
     from napari_hspnet.exchange import ExportInfo
 
-__all__ = ["ExportControl", "export_info", "write_files"]
+__all__ = ["ExportControl", "write_files"]
 
 
 class ExportControl(QObject):
@@ -82,15 +80,20 @@ class ExportControl(QObject):
         entry = self._slides.active
         if self.why_not() or entry is None or entry.session.composite is None:
             return
-        composite, info = entry.session.composite, entry.session.slide.info
-        case = entry.session.case
+        info, case = entry.session.slide.info, entry.session.case
+        if case is None:
+            return
         formats, palette = self._view.formats, self._overlay.style.colours
         overwrite = self._view.overwrite.isChecked()
 
         def work(job: Job) -> list[Path]:
-            about = export_info(composite, info, case, palette)
+            from napari_hspnet.exchange import ExportInfo
+
+            snapshot = CaseSnapshot.of(case)
+            about = ExportInfo.of_snapshot(snapshot, palette=palette)
+            labels = snapshot.composite
             return write_files(
-                composite, about, folder, info.path.stem, formats, overwrite, job.report, job.cancel
+                labels, about, folder, info.path.stem, formats, overwrite, job.report, job.cancel
             )
 
         def done(paths: list[Path]) -> None:
@@ -116,17 +119,6 @@ class ExportControl(QObject):
             error=failed,
             cancelled=cancelled,
         )
-
-
-def export_info(
-    composite: Composite, info: SlideInfo, case: Case | None, palette: Palette
-) -> ExportInfo:
-    """What a file says of where it comes from, readers included; a worker calls it."""
-    from napari_hspnet.exchange import ExportInfo
-    from napari_hspnet.exchange.about import readers_of
-
-    readers = () if case is None else readers_of(case)
-    return ExportInfo.of(info, composite.grid, composite.runs, palette, readers)
 
 
 def write_files(

@@ -4,6 +4,7 @@ from napari_hspnet.cases.case import Case
 from napari_hspnet.cases.composite import Areas, Composite, CompositeLevel
 from napari_hspnet.cases.corrections import UNTOUCHED
 from napari_hspnet.cases.editing import Editing, EditResult, Patch, accepted, filled
+from napari_hspnet.cases.facts import SlideFacts
 from napari_hspnet.cases.journal import Entry, Journal
 from napari_hspnet.cases.places import SUFFIX, FoundCases, default_case_folder, find_cases
 from napari_hspnet.cases.record import FINISHED, WRITING, RunInfo, RunRecord
@@ -19,6 +20,7 @@ from napari_hspnet.cases.review import (
     ReviewRegion,
 )
 from napari_hspnet.cases.selection import Selection
+from napari_hspnet.cases.snapshot import CaseSnapshot
 from napari_hspnet.cases.writer import RunWriter
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "WRITING",
     "Areas",
     "Case",
+    "CaseSnapshot",
     "Comment",
     "Composite",
     "CompositeLevel",
@@ -49,6 +52,7 @@ __all__ = [
     "RunRecord",
     "RunWriter",
     "Selection",
+    "SlideFacts",
     "accepted",
     "default_case_folder",
     "filled",

@@ -18,7 +18,7 @@ from napari_hspnet.cases.composite import Composite, CorrectionSource, Source
 from napari_hspnet.cases.corrections import Corrections, PastCorrections
 from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.editing import Editing
-from napari_hspnet.cases.facts import SlideFacts
+from napari_hspnet.cases.facts import SlideFacts, read_facts, said_bounds
 from napari_hspnet.cases.failures import case_failures
 from napari_hspnet.cases.journal import BEGIN, RUNS, SLIDE, Journal, moment
 from napari_hspnet.cases.lock import CaseLock
@@ -66,7 +66,12 @@ class Case:
     """
 
     def __init__(
-        self, folder: Path, database: CaseDatabase, lock: CaseLock | None, clock: Clock
+        self,
+        folder: Path,
+        database: CaseDatabase,
+        lock: CaseLock | None,
+        clock: Clock,
+        info: SlideInfo | None = None,
     ) -> None:
         self.folder = folder
         self.grid = database.grid
@@ -82,7 +87,7 @@ class Case:
             # As one: a case of the present format has a journal that says so.
             with database.transaction():
                 database.migrate()
-                self._begin_journal()
+                self._begin_journal(info)
         self.review = Review(database, self.journal)
         self._store = CorrectionStore(folder / _CORRECTION, self.grid)
         self.corrections = Corrections(self._store, self.journal, self._cache, lock is None)
@@ -172,7 +177,7 @@ class Case:
         try:
             database = CaseDatabase(folder / _DATABASE, read_only, info, grid)
             try:
-                return cls(folder, database, lock, clock)
+                return cls(folder, database, lock, clock, info)
             except BaseException:
                 database.close()
                 raise
@@ -293,10 +298,7 @@ class Case:
     @property
     def slide_facts(self) -> SlideFacts:
         """All that is known of that slide without its file."""
-        name, fingerprint, height, width, mpp_y, mpp_x = self._database.query(
-            "SELECT name, fingerprint, height, width, mpp_y, mpp_x FROM slide"
-        )[0]
-        return SlideFacts(name, fingerprint, (height, width), (mpp_y, mpp_x))
+        return read_facts(self._database, self.journal.there)
 
     def attach(self, info: SlideInfo, reader: str) -> None:
         """Let the case belong to another file of the same picture.
@@ -317,7 +319,11 @@ class Case:
                 reader,
                 {
                     "from": {"fingerprint": fingerprint, "name": name},
-                    "to": {"fingerprint": info.fingerprint, "name": info.name},
+                    "to": {
+                        "fingerprint": info.fingerprint,
+                        "name": info.name,
+                        **said_bounds(info),
+                    },
                 },
             )
 
@@ -377,13 +383,14 @@ class Case:
         """Journal which runs are active, the topmost last, and where."""
         self.journal.append(RUNS, "", active_runs(self.runs, self.active))
 
-    def _begin_journal(self) -> None:
+    def _begin_journal(self, info: SlideInfo | None) -> None:
         if self.journal.last:
             return
         fingerprint, name = self.slide
         migrated = self._database.migrated_from
         said: dict[str, Any] = {"fingerprint": fingerprint, "name": name}
         said |= {"grid": [*self.grid.shape, self.grid.mpp]}
+        said |= {} if info is None else said_bounds(info)
         self.journal.append(
             BEGIN, "", said if migrated is None else {**said, "migrated_from": migrated}
         )

@@ -119,6 +119,11 @@ class CaseDatabase:
         files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 
+    @property
+    def folder(self) -> Path:
+        """The case folder."""
+        return self._path.parent
+
     @contextmanager
     def held(self) -> Iterator[bool]:
         """No other thread uses the database meanwhile; gives whether a transaction is open."""

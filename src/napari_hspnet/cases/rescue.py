@@ -13,6 +13,7 @@ from napari_hspnet.cases.composite import Composite, Source
 from napari_hspnet.cases.corrections import PastCorrections
 from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.editing import Draft
+from napari_hspnet.cases.facts import said_bounds
 from napari_hspnet.cases.failures import case_failures
 from napari_hspnet.cases.journal import BEGIN, EDIT, REGIONS, RUNS, Journal, PackedTile, moment
 from napari_hspnet.cases.lock import CaseLock
@@ -141,7 +142,7 @@ class _Rescuer:
                 ) as new,
                 new.transaction(),
             ):
-                counts = self._build(new, old, runs)
+                counts = self._build(new, old, runs, info)
             entries = old.entries_read
         (self._folder / _BUILDING).replace(ready)
         # What the database does not know is removed on opening.
@@ -179,7 +180,11 @@ class _Rescuer:
         return Rescue((*kept, *self._kept), *counts, body["entries_read"], tuple(body["lost"]))
 
     def _build(
-        self, database: CaseDatabase, old: Remains, runs: Sequence[RunRemains]
+        self,
+        database: CaseDatabase,
+        old: Remains,
+        runs: Sequence[RunRemains],
+        info: SlideInfo | None,
     ) -> tuple[int, int, int]:
         found = [run.info for run in runs if run.info is not None]
         old.lost += [line for run in runs for line in run.lost]
@@ -198,6 +203,7 @@ class _Rescuer:
             "rescued_from": self._kept[0].name if self._kept else "",
             "entries_read": old.entries_read,
             "lost": old.lost[:_MOST_NAMED],
+            **({} if info is None else said_bounds(info)),
         }
         if len(old.lost) > _MOST_NAMED:
             said["lost_more"] = len(old.lost) - _MOST_NAMED

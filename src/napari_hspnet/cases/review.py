@@ -53,7 +53,7 @@ TAGS = ("uncertain", "invasion", "AIS", "metaplasia", "artefact", "other")
 KINDS = ("drawn", "component", "tile")
 """An outline that was drawn, a connected part of the overlay, a tile of a grid."""
 
-_COLUMNS = "id, kind, pixels, y0, x0, y1, x1, state, state_reader, state_time, tag, comments"
+COLUMNS = "id, kind, pixels, y0, x0, y1, x1, state, state_reader, state_time, tag, comments"
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class Review:
         """All regions, in the order in which they were made."""
         if not self._journal.there:
             return ()
-        rows = self._database.query(f"SELECT {_COLUMNS} FROM region ORDER BY id")
-        return tuple(_region(row) for row in rows)
+        rows = self._database.query(f"SELECT {COLUMNS} FROM region ORDER BY id")
+        return tuple(as_region(row) for row in rows)
 
     def region(self, region_id: int) -> ReviewRegion:
         """One region.
@@ -140,12 +140,12 @@ class Review:
         """
         rows = []
         if self._journal.there:
-            rows = self._database.query(f"SELECT {_COLUMNS} FROM region WHERE id = ?", (region_id,))
+            rows = self._database.query(f"SELECT {COLUMNS} FROM region WHERE id = ?", (region_id,))
         if not rows:
             raise InputError(
                 f"The case has no region {region_id}", advice="List its regions to see which it has"
             )
-        return _region(rows[0])
+        return as_region(rows[0])
 
     def selection(self, region_id: int) -> Selection:
         """The pixels of a region.
@@ -159,12 +159,7 @@ class Review:
         entry, part = self._database.query(
             "SELECT entry, part FROM region WHERE id = ?", (region_id,)
         )[0]
-        masks = PackedMasks(self._shape)
-        for tile in self._journal.tiles(entry, part):
-            y, x = tile.row * CHUNK + tile.y, tile.col * CHUNK + tile.x
-            box = PixelBox(y, x, y + tile.height, x + tile.width)
-            masks.pack((tile.row, tile.col), box, tile.values() != 0)
-        return Selection(self._shape, masks)
+        return selection_of(self._journal, self._shape, entry, part)
 
     def locks(self, row: int, col: int) -> list[tuple[int, Mask]]:
         """Regions signed off that meet a chunk of level 0, with their pixels there."""
@@ -330,6 +325,16 @@ class Review:
         return max((r["id"] for r in json.loads(rows[0][0])["regions"]), default=0) if rows else 0
 
 
+def selection_of(journal: Journal, shape: tuple[int, int], entry: int, part: int) -> Selection:
+    """The pixels of the region that was added as a part of an entry."""
+    masks = PackedMasks(shape)
+    for tile in journal.tiles(entry, part):
+        y, x = tile.row * CHUNK + tile.y, tile.col * CHUNK + tile.x
+        box = PixelBox(y, x, y + tile.height, x + tile.width)
+        masks.pack((tile.row, tile.col), box, tile.values() != 0)
+    return Selection(shape, masks)
+
+
 def project(db: sqlite3.Connection, entry: Entry) -> None:
     """Bring the table of regions up to an entry.
 
@@ -388,7 +393,8 @@ def _project(db: sqlite3.Connection, entry: Entry) -> None:
             db.execute("DELETE FROM region WHERE id = ?", (region_id,))
 
 
-def _region(row: Sequence[Any]) -> ReviewRegion:
+def as_region(row: Sequence[Any]) -> ReviewRegion:
+    """From the values of `COLUMNS`."""
     number, kind, pixels, y0, x0, y1, x1, state, reader, time, tag, comments = row
     try:
         said = tuple(Comment(*comment) for comment in json.loads(comments))

@@ -123,7 +123,7 @@ def replay_case(
     as_json: AsJson = False,
 ) -> None:
     """Write the overlay as it was at a time, as OME-TIFF."""
-    from napari_hspnet.cases import Case
+    from napari_hspnet.cases import Case, CaseSnapshot
     from napari_hspnet.cases.words import local_time
     from napari_hspnet.exchange import ExportInfo, refuse_existing, write_ome_tiff
 
@@ -133,17 +133,17 @@ def replay_case(
     with Case.open(folder) as case, working(as_json) as work:
         seq = sequence_at(case, at, until)
         assert seq is not None
-        composite = case.at(seq)
-        about = ExportInfo.of_case(case, composite.runs, seq)
+        snapshot = CaseSnapshot.of(case, seq)
+        about = ExportInfo.of_snapshot(snapshot)
         write_ome_tiff(
             out,
-            composite,
+            snapshot.composite,
             about,
             overwrite=overwrite,
             progress=work.say(f"Writing {out.name}"),
             cancel=work.cancel,
         )
-        time = case.journal.entry(seq).time
+        time = snapshot.time
     if as_json:
         print_json(
             {

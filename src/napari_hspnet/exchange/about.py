@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from napari_hspnet import __version__
-from napari_hspnet.cases import Case, RunInfo
-from napari_hspnet.cases.facts import SlideFacts
-from napari_hspnet.cases.history import History
+from napari_hspnet.cases import CaseSnapshot, RunInfo, SlideFacts
 from napari_hspnet.classes import (
     BACKGROUND,
     CLASSES,
@@ -27,10 +23,11 @@ from napari_hspnet.classes import (
     Colour,
     Palette,
 )
+from napari_hspnet.exchange.sources import What
 from napari_hspnet.slides.grid import LabelGrid
-from napari_hspnet.slides.types import Bounds, SlideInfo
+from napari_hspnet.slides.types import Bounds
 
-__all__ = ["VALUE_NAMES", "ExportInfo", "LabelSource", "colour_table", "readers_of"]
+__all__ = ["VALUE_NAMES", "ExportInfo", "colour_table", "value_names"]
 
 VALUE_NAMES: Mapping[int, str] = MappingProxyType(
     {BACKGROUND: "none of the four"}
@@ -38,6 +35,18 @@ VALUE_NAMES: Mapping[int, str] = MappingProxyType(
     | {SKIPPED: "skipped, no tissue", UNREADABLE: "unreadable", NOT_RUN: "not run"}
 )
 """Every value that an exported mask can hold."""
+
+_SAID_NOTHING: Mapping[What, str] = MappingProxyType(
+    {"correction": "not corrected", "difference": "not changed"}
+)
+_WHAT: Mapping[What, str] = MappingProxyType(
+    {
+        "composite": "what is shown: corrections, else the topmost run",
+        "prediction": "what the runs said",
+        "correction": "what readers said",
+        "difference": "what readers changed to another value than the runs gave",
+    }
+)
 
 _OTHER_COLOURS = {
     BACKGROUND: (0, 0, 0),
@@ -47,24 +56,13 @@ _OTHER_COLOURS = {
 }
 
 
-class LabelSource(Protocol):
-    """Where labels are exported from: a case's composite, or anything like it."""
-
-    @property
-    def grid(self) -> LabelGrid:
-        """The label grid."""
-
-    def read(self, y: int, x: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-        """Class values of a box of label pixels."""
-
-
 @dataclass(frozen=True)
 class ExportInfo:
     """Where a mask comes from, as every export records it.
 
     Attributes
     ----------
-    slide_name, slide_fingerprint : str
+    slide_fingerprint : str
         The slide.
     slide_mpp : tuple of float
         (y, x) µm per level-0 pixel.
@@ -85,11 +83,18 @@ class ExportInfo:
         then carries the demo banner.
     palette : Palette
         Colours of the four classes.
+    what : {"composite", "prediction", "correction", "difference"}
+        Which labels these are.
+    entry : int
+        The last entry of the case's journal that counts; 0 where there is none.
+    slide_name : str
+        The slide's file name, which can name a patient: empty unless asked for.
+    exported : str
+        When, UTC, ISO 8601.
     tool : str
         This program and its version.
     """
 
-    slide_name: str
     slide_fingerprint: str
     slide_mpp: tuple[float, float]
     bounds: Bounds | None
@@ -101,65 +106,38 @@ class ExportInfo:
     readers: tuple[str, ...] = ()
     synthetic: bool = False
     palette: Palette = PAPER
+    what: What = "composite"
+    entry: int = 0
+    slide_name: str = ""
+    exported: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     tool: str = f"napari-hspnet {__version__}"
 
     @classmethod
     def of(
         cls,
-        info: SlideInfo,
+        slide: SlideFacts,
         grid: LabelGrid,
         runs: Iterable[RunInfo],
-        palette: Palette = PAPER,
+        *,
         readers: Iterable[str] = (),
+        palette: Palette = PAPER,
+        what: What = "composite",
+        entry: int = 0,
+        name_slide: bool = False,
     ) -> ExportInfo:
         """From the slide, the runs that made the mask (the topmost first), its readers.
 
-        Raises
-        ------
-        ResolutionError
-            If the slide's µm per pixel is unknown.
-        """
-        slide = SlideFacts(info.name, info.fingerprint, info.shape, info.require_mpp())
-        return cls._made(slide, info.bounds, grid, runs, palette, readers)
-
-    @classmethod
-    def of_case(
-        cls,
-        case: Case,
-        runs: Iterable[RunInfo],
-        until: int | None = None,
-        palette: Palette = PAPER,
-    ) -> ExportInfo:
-        """From a case alone, its slide being elsewhere: the scanned area is not known.
-
         Parameters
         ----------
-        case : Case
-            What is exported.
-        runs : iterable of RunInfo
-            As `Composite.runs` gives them.
-        until : int, optional
-            The journal's last entry that counts; all of them without.
+        name_slide : bool
+            Whether the slide's file name is said; it can name a patient.
         """
-        return cls._made(case.slide_facts, None, case.grid, runs, palette, readers_of(case, until))
-
-    @classmethod
-    def _made(
-        cls,
-        slide: SlideFacts,
-        bounds: Bounds | None,
-        grid: LabelGrid,
-        runs: Iterable[RunInfo],
-        palette: Palette,
-        readers: Iterable[str],
-    ) -> ExportInfo:
         runs = tuple(runs)
         records = [run.record for run in runs]
         return cls(
-            slide_name=slide.name,
             slide_fingerprint=slide.fingerprint,
             slide_mpp=slide.mpp,
-            bounds=bounds,
+            bounds=slide.bounds,
             grid=grid,
             model_name="; ".join(dict.fromkeys(r.model_name for r in records)),
             model_sha256="; ".join(dict.fromkeys(r.model_sha256 for r in records)),
@@ -168,7 +146,35 @@ class ExportInfo:
             readers=tuple(dict.fromkeys(readers)),
             synthetic=any(r.synthetic for r in records),
             palette=palette,
+            what=what,
+            entry=entry,
+            slide_name=slide.name if name_slide else "",
         )
+
+    @classmethod
+    def of_snapshot(
+        cls,
+        snapshot: CaseSnapshot,
+        what: What = "composite",
+        palette: Palette = PAPER,
+        name_slide: bool = False,
+    ) -> ExportInfo:
+        """From a case as it was after an entry."""
+        return cls.of(
+            snapshot.slide,
+            snapshot.grid,
+            snapshot.runs,
+            readers=snapshot.readers,
+            palette=palette,
+            what=what,
+            entry=snapshot.seq,
+            name_slide=name_slide,
+        )
+
+    @property
+    def slide_title(self) -> str:
+        """The slide for people: its name where that may be said, else its fingerprint."""
+        return self.slide_name or f"slide {self.slide_fingerprint[:12]}"
 
     @property
     def notice(self) -> str:
@@ -180,7 +186,8 @@ class ExportInfo:
         """All of it as texts, for formats that keep keys and values."""
         return {
             "notice": self.notice,
-            "slide": self.slide_name,
+            "what": _WHAT[self.what],
+            **({"slide": self.slide_name} if self.slide_name else {}),
             "slide_sha256": self.slide_fingerprint,
             "slide_um_per_pixel_x": repr(self.slide_mpp[1]),
             "slide_um_per_pixel_y": repr(self.slide_mpp[0]),
@@ -190,24 +197,23 @@ class ExportInfo:
             "model_card": json.dumps(dict(self.model_card), sort_keys=True, ensure_ascii=False),
             "runs": "; ".join(self.run_ids),
             "readers": "; ".join(self.readers),
+            "journal_entry": str(self.entry),
+            "exported": self.exported,
             "tool": self.tool,
-            "values": "; ".join(f"{value} {name}" for value, name in VALUE_NAMES.items()),
+            "values": "; ".join(f"{v} {name}" for v, name in value_names(self.what).items()),
         }
 
 
-def readers_of(case: Case, until: int | None = None) -> tuple[str, ...]:
-    """Whose corrections stand, in the order of their first ones.
+def value_names(what: What) -> dict[int, str]:
+    """What the values of a mask stand for.
 
     Parameters
     ----------
-    case : Case
-        The case.
-    until : int, optional
-        The journal's last entry that counts; all of them without.
+    what : {"composite", "prediction", "correction", "difference"}
+        Which labels it holds.
     """
-    entries = list(case.journal.entries(until=until))
-    standing = History.of(entries).standing()
-    return tuple(dict.fromkeys(entry.reader for entry in entries if entry.seq in standing))
+    said_nothing = {NOT_RUN: _SAID_NOTHING[what]} if what in _SAID_NOTHING else {}
+    return {**VALUE_NAMES, **said_nothing}
 
 
 def colour_table(palette: Palette) -> dict[int, Colour]:

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet.classes import CLASS_BY_VALUE
-from napari_hspnet.exchange.about import ExportInfo, LabelSource
+from napari_hspnet.exchange.about import ExportInfo
 from napari_hspnet.exchange.output import Cancel, Report, new_file, stop_if
+from napari_hspnet.exchange.sources import LabelSource
 
 __all__ = ["Origin", "outlines", "write_geojson"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,15 @@ from pathlib import Path
 from napari_hspnet.cases.failures import output_failures
 from napari_hspnet.errors import CancelledError, OutputError
 
-__all__ = ["Cancel", "Report", "new_file", "refuse_existing", "stop_if"]
+__all__ = [
+    "Cancel",
+    "Report",
+    "new_file",
+    "new_folder",
+    "refuse_existing",
+    "refuse_existing_folder",
+    "stop_if",
+]
 
 Report = Callable[[float], None]
 """Called with the part that is done, 0 to 1."""
@@ -63,6 +72,80 @@ def new_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def refuse_existing_folder(path: Path, overwrite: bool, ours: Callable[[Path], bool]) -> None:
+    """Raise where a folder would be replaced that the user did not offer up, or not ours.
+
+    Parameters
+    ----------
+    path : Path
+        The folder to make.
+    overwrite : bool
+        Whether an earlier export may be replaced.
+    ours : callable (Path) -> bool
+        Whether a folder is such an export; nothing else is ever removed.
+
+    Raises
+    ------
+    OutputError
+        If so.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        raise OutputError(
+            "The output exists already",
+            advice="Choose another name, or allow overwriting",
+            path=path,
+        )
+    if not path.is_dir() or (any(path.iterdir()) and not ours(path)):
+        raise OutputError(
+            "The output is no earlier export of this kind, so it is not replaced",
+            advice="Choose another name",
+            path=path,
+        )
+
+
+@contextmanager
+def new_folder(path: Path, ours: Callable[[Path], bool], overwrite: bool = False) -> Iterator[Path]:
+    """A folder to fill that takes its name only when complete.
+
+    Parameters
+    ----------
+    path, overwrite, ours
+        As for `refuse_existing_folder`.
+
+    Yields
+    ------
+    Path
+        A folder beside `path`; removed again when the block raises.
+
+    Raises
+    ------
+    OutputError
+        The folder exists, the disk is full, or writing is not permitted.
+    """
+    refuse_existing_folder(path, overwrite, ours)
+    mark = secrets.token_hex(4)
+    beside = path.with_name(f".{path.name}.{mark}.part")
+    former = path.with_name(f".{path.name}.{mark}.old")
+    with output_failures(path):
+        try:
+            beside.mkdir()
+            yield beside
+            if path.exists():
+                path.replace(former)
+            try:
+                beside.replace(path)
+            except OSError:
+                if former.exists():
+                    former.replace(path)
+                raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            if path.exists():
+                shutil.rmtree(former, ignore_errors=True)
 
 
 def stop_if(cancel: Cancel | None) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet.errors import InputError
-from napari_hspnet.exchange.about import ExportInfo, LabelSource, colour_table
+from napari_hspnet.exchange.about import ExportInfo, colour_table
 from napari_hspnet.exchange.output import Cancel, Report, new_file, refuse_existing, stop_if
+from napari_hspnet.exchange.sources import LabelSource
 from napari_hspnet.slides.grid import LabelGrid
 
 __all__ = ["PNG_PIXELS", "png_shape", "write_png"]

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from napari_hspnet.cases.sampling import level_count, level_shape, sample
 from napari_hspnet.classes import NOT_RUN
-from napari_hspnet.exchange.about import VALUE_NAMES, ExportInfo, LabelSource, colour_table
+from napari_hspnet.exchange.about import ExportInfo, colour_table, value_names
 from napari_hspnet.exchange.output import Cancel, Report, new_file, stop_if
+from napari_hspnet.exchange.sources import LabelSource
 
 __all__ = ["TILE", "write_ome_tiff"]
 
@@ -34,7 +35,7 @@ def write_ome_tiff(
     progress: Report | None = None,
     cancel: Cancel | None = None,
 ) -> Path:
-    """Write class values as they are (uint8, see `VALUE_NAMES`), streamed tile by tile.
+    """Write class values as they are (uint8, see `value_names`), streamed tile by tile.
 
     Lower levels (SubIFDs, factor 2, sampled at pixel centres) reach down to 1024
     pixels. Deflate without a predictor and grey values, which every TIFF reader
@@ -153,13 +154,14 @@ class _Pyramid:
 
 
 def _ome(about: ExportInfo, mpp: float) -> dict[str, Any]:
+    names = value_names(about.what)
     colours = {
-        VALUE_NAMES[value]: "#{:02x}{:02x}{:02x}".format(*colour)
+        names[value]: "#{:02x}{:02x}{:02x}".format(*colour)
         for value, colour in colour_table(about.palette).items()
     }
     return {
         "axes": "YX",
-        "Name": f"{about.slide_name} HSP-Net",
+        "Name": f"HSP-Net labels of {about.slide_title}",
         "Description": f"{about.notice}. Class values: {about.facts()['values']}",
         "PhysicalSizeX": mpp,
         "PhysicalSizeXUnit": "µm",

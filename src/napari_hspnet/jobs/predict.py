@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_hspnet.cases import SUFFIX, Case, RunInfo
+from napari_hspnet.cases import SUFFIX, Case, RunInfo, SlideFacts
 from napari_hspnet.cases.failures import output_failures
 from napari_hspnet.classes import SKIPPED, UNREADABLE
 from napari_hspnet.errors import InputError, OutputError
@@ -222,7 +222,7 @@ def _into(
     )
     outputs = options.outputs(slide.info.path)
     labels = case.composite(only=[result.run.id])
-    about = ExportInfo.of(slide.info, case.grid, [result.run])
+    about = ExportInfo.of(SlideFacts.of(slide.info), case.grid, [result.run])
 
     def told(name: str) -> Callable[[float], None]:
         return lambda part: tell(Progress(f"Writing {name}", int(part * 100), 100, 0.0, None))
