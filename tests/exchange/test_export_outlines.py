@@ -1,6 +1,6 @@
-"""GeoJSON outlines, read back with json and shapely, burned again with rasterio."""
+"""Outlines of masks, burned again with rasterio; simplified ones checked with shapely."""
 
-import json
+import threading
 
 import numpy as np
 import pytest
@@ -12,15 +12,21 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from rasterio.features import rasterize
 from scipy.ndimage import label
 
-from napari_hspnet.classes import CIN2, CIN3, ORDINAL, PAPER
-from napari_hspnet.exchange import write_geojson
-from napari_hspnet.exchange.geojson import outlines
-from napari_hspnet.slides import Bounds
+from napari_hspnet.errors import CancelledError, InputError
+from napari_hspnet.exchange import simplified as simplifying
+from napari_hspnet.exchange.outlines import outline_id, outlines
+from napari_hspnet.exchange.simplified import simplified
+from napari_hspnet.slides import LabelGrid
 
 masks = arrays(
     np.uint8,
     array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=16),
     elements=st.sampled_from([0, 1, 1, 2, 4, 255]),
+)
+full = arrays(
+    np.uint8,
+    array_shapes(min_dims=2, max_dims=2, min_side=3, max_side=14),
+    elements=st.sampled_from([1, 1, 1, 1, 0]),
 )
 
 
@@ -28,85 +34,178 @@ def count_regions(values):
     return sum(label(values == v)[1] for v in (1, 2, 3, 4))
 
 
-@settings(max_examples=150, deadline=None)
-@given(masks, st.integers(1, 6))
+def graded(values):
+    return np.where((values >= 1) & (values <= 4), values, 0)
+
+
+def burned(found, shape):
+    if not found:
+        return np.zeros(shape, np.uint8)
+    return rasterize([(p, v) for v, p in found], out_shape=shape, fill=0)
+
+
+def turns(ring):
+    """Whether each corner of a ring is one."""
+    steps = np.diff(np.asarray(ring.coords), axis=0)
+    across = steps[:, 0] != 0
+    return (across != np.roll(across, 1)).all() and (steps[:, 0] * steps[:, 1] == 0).all()
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.one_of(masks, full), st.integers(1, 6))
 def test_outlines_burn_back_to_the_mask_whatever_the_bands(values, rows):
     labels = ArrayLabels(values)
-    whole = list(outlines(labels))
+    found = list(outlines(labels))
+    assert len(found) == count_regions(values)
+    for _, polygon in found:
+        assert polygon.geom_type == "Polygon"
+        assert polygon.is_valid
+        assert polygon.exterior.is_ccw
+        assert not any(hole.is_ccw for hole in polygon.interiors)
+        assert all(turns(ring) for ring in (polygon.exterior, *polygon.interiors))
+    np.testing.assert_array_equal(burned(found, values.shape), graded(values))
+    assert sum(p.area for _, p in found) == np.count_nonzero(graded(values))
+    # The same corners in the same order, not just the same areas.
     banded = list(outlines(labels, band_pixels=rows * values.shape[1]))
-    for found in (whole, banded):
-        assert len(found) == count_regions(values)
-        assert all(p.geom_type == "Polygon" and p.is_valid for _, p in found)
-        burned = np.zeros(values.shape, np.uint8)
-        if found:
-            burned = rasterize([(p, v) for v, p in found], out_shape=values.shape, fill=0)
-        np.testing.assert_array_equal(burned, np.where((values >= 1) & (values <= 4), values, 0))
-
-    assert sum(p.area for _, p in whole) == ((values >= 1) & (values <= 4)).sum()
-    for value, polygon in banded:
-        same = [q for w, q in whole if w == value and q.equals(polygon)]
-        assert len(same) == 1
-        assert shapely.get_num_coordinates(polygon) <= shapely.get_num_coordinates(same[0]) + 2
+    assert [(v, p.wkb) for v, p in banded] == [(v, p.wkb) for v, p in found]
 
 
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
+@settings(max_examples=100, deadline=None)
+@given(masks)
+def test_an_outline_begins_at_its_first_pixel(values):
+    for value, polygon in outlines(ArrayLabels(values)):
+        mask = burned([(value, polygon)], values.shape)
+        y, x = np.argwhere(mask)[0]
+        assert polygon.exterior.coords[0] == (x, y)
 
 
-@pytest.mark.parametrize("palette", [PAPER, ORDINAL])
-def test_feature_has_what_qupath_reads(tmp_path, palette):
-    values = np.zeros((40, 60))
-    values[10:20, 20:40] = CIN2
-    values[12:14, 22:24] = CIN3
-    labels = ArrayLabels(values, mpp=1.0)
-    said = about(labels, palette=palette)
-    data = read(write_geojson(tmp_path / "a.geojson", labels, said))
-    assert data["type"] == "FeatureCollection"
-    assert data["hspnet"]["model"] == "demo"
-    by_name = {f["properties"]["classification"]["name"]: f for f in data["features"]}
-    assert set(by_name) == {"CIN2", "CIN3"}
-    feature = by_name["CIN2"]
-    assert feature["type"] == "Feature"
-    assert feature["properties"]["objectType"] == "annotation"
-    assert feature["properties"]["classification"]["color"] == list(palette.colours[CIN2])
-    assert feature["properties"]["measurements"] == {"Area µm^2": 196}
-    assert len(feature["geometry"]["coordinates"]) == 2
-    # 0.25 µm per pixel across, 0.5 down: 4 and 2 level-0 pixels a label pixel.
-    assert shapely.from_geojson(json.dumps(feature["geometry"])).bounds == (80, 20, 160, 40)
-    again = read(write_geojson(tmp_path / "b.geojson", labels, said))
-    assert [f["id"] for f in again["features"]] == [f["id"] for f in data["features"]]
-    assert len({f["id"] for f in data["features"]}) == 2
-
-
-def test_bounds_are_subtracted_unless_level0_is_asked_for(tmp_path):
-    values = np.zeros((40, 60))
-    values[10:20, 20:40] = CIN2
+def test_large_patches_and_noise_over_many_bands():
+    values = blobs(np.random.default_rng(3), (900, 700))
     labels = ArrayLabels(values)
-    said = about(labels, bounds=Bounds(y=7, x=13, height=70, width=200))
-    boxes = {}
-    for origin in ("bounds", "level0"):
-        data = read(write_geojson(tmp_path / f"{origin}.geojson", labels, said, origin=origin))
-        assert data["hspnet"]["origin"] == origin
-        boxes[origin] = shapely.from_geojson(json.dumps(data["features"][0]["geometry"])).bounds
-    assert boxes["level0"] == (80, 20, 160, 40)
-    assert boxes["bounds"] == (67, 13, 147, 33)
+    whole = list(outlines(labels))
+    banded = list(outlines(labels, band_pixels=700 * 61))
+    assert [(v, p.wkb) for v, p in banded] == [(v, p.wkb) for v, p in whole]
+    assert len(whole) == count_regions(values)
+    assert all(p.is_valid for _, p in whole)
+    np.testing.assert_array_equal(burned(whole, values.shape), graded(values))
 
 
-def test_odd_resolution_stays_valid_and_true(tmp_path):
-    labels = ArrayLabels(blobs(np.random.default_rng(1), (400, 300)))
-    data = read(
-        write_geojson(tmp_path / "a.geojson", labels, about(labels, slide_mpp=(0.499, 0.499)))
-    )
-    polygons = [shapely.from_geojson(json.dumps(f["geometry"])) for f in data["features"]]
-    assert all(p.is_valid for p in polygons)
-    assert len(polygons) == count_regions(labels.values)
-    for feature, polygon in zip(data["features"], polygons, strict=True):
-        area = feature["properties"]["measurements"]["Area µm^2"]
-        assert polygon.area * 0.499**2 == pytest.approx(area, rel=0.01)
-        assert area == int(area)
+class Striped:
+    """One region that holds all of a large slide but for a hole in every 64 x 64 pixels."""
+
+    grid = LabelGrid((6000, 3000), 1.0)
+
+    def __init__(self):
+        self.pixels = 0
+
+    def read(self, y, x, height, width):
+        self.pixels += height * width
+        rows, columns = np.arange(y, y + height) % 64, np.arange(x, x + width) % 64
+        return np.where((rows[:, None] == 9) & (columns == 9), 0, 3).astype(np.uint8)
 
 
-def test_nothing_found_is_still_a_collection(tmp_path):
-    labels = ArrayLabels(np.full((30, 30), 253))
-    data = read(write_geojson(tmp_path / "a.geojson", labels, about(labels)))
-    assert data["features"] == []
+def test_a_region_over_all_bands_is_one_and_each_pixel_is_read_once():
+    labels = Striped()
+    ((value, polygon),) = outlines(labels, band_pixels=64 * 3000)
+    holes = 94 * 47
+    assert value == 3
+    assert polygon.is_valid
+    assert len(polygon.interiors) == holes
+    assert polygon.area == 6000 * 3000 - holes
+    assert labels.pixels == 6000 * 3000
+
+
+def test_it_stops_when_cancelled():
+    cancel = threading.Event()
+    parts = []
+
+    def progress(part):
+        parts.append(part)
+        cancel.set()
+
+    with pytest.raises(CancelledError):
+        list(outlines(Striped(), progress, cancel, band_pixels=64 * 3000))
+    assert len(parts) == 1
+
+
+# Ids
+
+
+def ids_of(values, **changes):
+    labels = ArrayLabels(values)
+    said = about(labels, **changes)
+    return {outline_id(said, v, p): (v, p.wkt) for v, p in outlines(labels)}
+
+
+def test_an_outline_keeps_its_id_when_others_change():
+    rng = np.random.default_rng(5)
+    values = blobs(rng, (200, 150))
+    before = ids_of(values)
+    assert len(before) == count_regions(values)
+    changed = values.copy()
+    changed[:60, :60] = rng.choice(np.array([0, 1, 2], np.uint8), size=(60, 60))
+    after = ids_of(changed)
+    same = set(before.values()) & set(after.values())
+    assert 100 < len(same) < len(before)
+    for number, outline in before.items():
+        assert (number in after) == (outline in same)
+        if number in after:
+            assert after[number] == outline
+
+
+def test_ids_tell_slides_and_kinds_of_labels_apart():
+    values = blobs(np.random.default_rng(5), (80, 90))
+    sets = [
+        set(ids_of(values, **changes))
+        for changes in ({}, {"what": "correction"}, {"slide_fingerprint": "cd" * 32})
+    ]
+    assert not sets[0] & sets[1]
+    assert not sets[0] & sets[2]
+    assert set(ids_of(values, run_ids=("another",))) == sets[0]
+
+
+# Simplified
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.one_of(masks, full), st.sampled_from([0.6, 1.5, 4.0, 30.0]))
+def test_simplified_outlines_are_valid_and_fit_each_other(values, tolerance):
+    exact = np.array([p for _, p in outlines(ArrayLabels(values))], dtype=object)
+    simple = simplified(exact, tolerance)
+    assert len(simple) == len(exact)
+    assert all(p.geom_type == "Polygon" and p.is_valid and p.area > 0 for p in simple)
+    if len(simple):
+        assert shapely.coverage_is_valid(simple)
+        assert shapely.union_all(simple).area == pytest.approx(sum(p.area for p in simple))
+
+
+def test_simplified_neighbours_share_their_border_and_lose_corners():
+    y, x = np.mgrid[:300, :300]
+    values = np.where(x + 8 * np.sin(y / 30) > 150, 2, 1)
+    values[(x - 80) ** 2 + (y - 150) ** 2 < 50**2] = 3
+    values[(x - 80) ** 2 + (y - 150) ** 2 < 20**2] = 4
+    found = list(outlines(ArrayLabels(values)))
+    exact = np.array([p for _, p in found], dtype=object)
+    simple = simplified(exact, 3.0)
+    assert shapely.get_num_coordinates(simple).sum() < shapely.get_num_coordinates(exact).sum() / 5
+    for before, after in zip(exact, simple, strict=True):
+        assert before.symmetric_difference(after).area < 0.06 * before.area
+        assert len(before.interiors) == len(after.interiors)
+    for i in range(len(simple)):
+        for j in range(i):
+            assert simple[i].intersection(simple[j]).area == 0
+            apart = exact[i].intersection(exact[j]).length == 0
+            assert (simple[i].intersection(simple[j]).length == 0) == apart
+    # The slide's four corners are all that its edge needs, and no gap is left inside.
+    assert shapely.union_all(simple).equals(shapely.union_all(exact))
+
+
+def test_too_many_corners_are_refused_and_simplifying_can_be_cancelled(monkeypatch):
+    exact = np.array([p for _, p in outlines(ArrayLabels(np.eye(40)))], dtype=object)
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(CancelledError):
+        simplified(exact, 2.0, cancel)
+    monkeypatch.setattr(simplifying, "MOST_POINTS", 100)
+    with pytest.raises(InputError, match="too many corners"):
+        simplified(exact, 2.0)

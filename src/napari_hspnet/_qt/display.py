@@ -12,19 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from napari_hspnet._qt.style import (
-    HALO,
-    LINE,
-    LINE_WIDTHS,
-    VEIL_VALUES,
-    OverlayStyle,
-    value_table,
-)
+from napari_hspnet._qt.style import OverlayStyle, value_table
 from napari_hspnet.cases import Composite
 from napari_hspnet.classes import NOT_RUN
+from napari_hspnet.exchange.drawing import REACH, outlined, veiled
 from napari_hspnet.slides import LazyLabels
 
 __all__ = [
+    "REACH",
     "ChangeLevel",
     "LabelLevel",
     "OverlayLevel",
@@ -36,10 +31,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.uint8]
-REACH = max(LINE_WIDTHS.values()) + 1
-"""Pixels beyond a box that can change what is drawn in it."""
-
-_HATCH = 6
 _CHANGE = 2
 """The class whose line width outlines a change."""
 
@@ -111,81 +102,14 @@ class VeilLevel(LazyLabels):
     def __init__(self, source: LabelLevel) -> None:
         super().__init__(_shape(source))
         self._source = source
-        self._table = np.zeros(256, np.uint8)
-        for value, drawn in VEIL_VALUES.items():
-            self._table[value] = drawn
 
     def _read(self, y0: int, x0: int, height: int, width: int) -> Array:
-        y1, x1 = y0 + height, x0 + width
-        veil = self._table[np.asarray(self._source[y0:y1, x0:x1])]
-        if veil.any():
-            stripe = (np.arange(y0, y1)[:, None] + np.arange(x0, x1)) // _HATCH % 2
-            veil += np.where(veil != 0, stripe, 0).astype(np.uint8)
-        return veil
+        values = np.asarray(self._source[y0 : y0 + height, x0 : x0 + width])
+        return veiled(values, y0, x0)
 
 
 def _shape(level: LabelLevel) -> tuple[int, int]:
     return int(level.shape[0]), int(level.shape[1])
-
-
-def outlined(values: Array, fill: bool) -> Array:
-    """Class values as lines along the inner side of each region, with a rim.
-
-    Parameters
-    ----------
-    values : ndarray of uint8, (h, w)
-        0 to 4.
-    fill : bool
-        Whether the inside keeps its value or becomes 0.
-
-    Returns
-    -------
-    ndarray of uint8, (h, w)
-        Lines are ``LINE_WIDTHS`` wide and have ``LINE`` added; a rim one pixel
-        wide on its inner side has ``HALO`` added, and one on the outer side,
-        where that is empty, is ``HALO``.
-    """
-    out = values.copy() if fill else np.zeros_like(values)
-    if not values.any():
-        return out
-    # Distance to the nearest pixel of another value, in steps, by growing.
-    away = np.full(values.shape, 255, np.uint8)
-    edge = np.zeros(values.shape, bool)
-    across = values[:, 1:] != values[:, :-1]
-    down = values[1:] != values[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
-    if not edge.any():
-        return out
-    for step in range(REACH):
-        away[edge & (away == 255)] = step
-        grown = edge.copy()
-        if step % 2 == 0:
-            grown[:, 1:] |= edge[:, :-1]
-            grown[:, :-1] |= edge[:, 1:]
-            grown[1:] |= edge[:-1]
-            grown[:-1] |= edge[1:]
-        else:
-            # Squares and diamonds in turn: lines keep their width on slopes.
-            wide = edge.copy()
-            wide[:, 1:] |= edge[:, :-1]
-            wide[:, :-1] |= edge[:, 1:]
-            grown = wide.copy()
-            grown[1:] |= wide[:-1]
-            grown[:-1] |= wide[1:]
-        edge = grown
-    widths = np.zeros(256, np.uint8)
-    for value, width in LINE_WIDTHS.items():
-        widths[value] = width
-    wanted = widths[values]
-    line = (values != 0) & (away < wanted)
-    rim = (values != 0) & (away == wanted)
-    out[line] = values[line] + LINE
-    out[rim] = values[rim] + HALO
-    out[(values == 0) & (away == 0)] = HALO
-    return out
 
 
 def overlay_levels(levels: Sequence[LabelLevel], style: OverlayStyle) -> list[OverlayLevel]:

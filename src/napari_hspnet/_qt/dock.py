@@ -24,6 +24,8 @@ from napari_hspnet._qt.correct_view import CorrectView
 from napari_hspnet._qt.edit_keys import CORRECTING, EVERYWHERE, EditKeys
 from napari_hspnet._qt.export_control import ExportControl
 from napari_hspnet._qt.export_view import ExportView
+from napari_hspnet._qt.import_control import ImportControl
+from napari_hspnet._qt.import_view import ImportView
 from napari_hspnet._qt.keys import HIDE, OBJECTIVE_KEYS, SEGMENT_VIEW, Keys, readable
 from napari_hspnet._qt.label_image import LabelControl
 from napari_hspnet._qt.memory import Memory
@@ -81,6 +83,8 @@ class ReviewDock(QWidget):
         )
         self.review_view = ReviewView()
         self.export_view = ExportView()
+        self.import_view = ImportView()
+        self.import_view.opened.connect(self.export_view.make_room)
         self._lay_out()
         self.memory = Memory()
         self.slides = SlidesControl(napari_viewer, self.slide_view, self.jobs, self.memory, self)
@@ -132,7 +136,27 @@ class ReviewDock(QWidget):
         self.correcting.corrected.connect(self.reviewing.refresh)
         self.labels = LabelControl(self.slide_view, self.jobs, self.slides, self)
         self.exporting = ExportControl(
-            self.export_view, self.jobs, self.slides, self.segmenting, self.overlay, self
+            self.export_view,
+            self.jobs,
+            self.acts,
+            self.saver,
+            self.slides,
+            self.segmenting,
+            self.overlay,
+            self.painting,
+            self.memory,
+            self,
+        )
+        self.importing = ImportControl(
+            napari_viewer,
+            self.import_view,
+            self.jobs,
+            self.acts,
+            self.saver,
+            self.slides,
+            self.overlay,
+            self.painting,
+            self,
         )
         self.control = DockControl(self.slides, self.models, self.segmenting)
         self.keys = Keys(
@@ -158,6 +182,7 @@ class ReviewDock(QWidget):
     def _hold_hidden(self, hidden: bool) -> None:
         self.overlay.hold_hidden(hidden)
         self.painting.hold_hidden(hidden)
+        self.importing.hold_hidden(hidden)
 
     def _edit_actions(self) -> dict[str, Callable[[], None]]:
         """What each of our shortcuts does."""
@@ -211,6 +236,7 @@ class ReviewDock(QWidget):
         self.edit_keys.remove()
         self.painting.close(viewer_stays)
         self.reviewing.close(viewer_stays)
+        self.importing.close(viewer_stays)
         self.labels.close()
         self.segmenting.close()
         # First the jobs and acts, so that nothing writes into a case that is being closed.
@@ -288,7 +314,7 @@ class ReviewDock(QWidget):
                 ("overlay", "Overlay", self.overlay_view),
                 ("correct", "Correct", self.correct_view),
                 ("review", "Review", self.review_view),
-                ("export", "Export", self.export_view),
+                ("export", "Export and import", _stacked(self.export_view, self.import_view)),
             )
         }
         for part in self.sections.values():
@@ -304,6 +330,17 @@ class ReviewDock(QWidget):
         layout.setSpacing(0)
         layout.addLayout(header)
         layout.addWidget(area, 1)
+
+
+def _stacked(*widgets: QWidget) -> QWidget:
+    """Widgets one below the other."""
+    holder = QWidget()
+    layout = QVBoxLayout(holder)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return holder
 
 
 def _outermost(widget: QWidget) -> QWidget:

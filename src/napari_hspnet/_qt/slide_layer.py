@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 from napari_hspnet.errors import SlideReadError
 from napari_hspnet.slides import Slide, display_pyramid
 
-__all__ = ["KEY", "MICROMETRES", "PIXELS", "placement", "slide_layer_data", "slide_of"]
+__all__ = ["KEY", "MICROMETRES", "PIXELS", "mark", "placement", "slide_layer_data", "slide_of"]
 
 KEY = "napari_hspnet"
 """Key in a layer's metadata that marks the layers of this plugin."""
 
 MICROMETRES = ("micrometer", "micrometer")
 PIXELS = ("pixel", "pixel")
+
+
+def mark(kind: str, fingerprint: str, case: Path | None) -> dict[str, Any]:
+    """Metadata of a layer that shows labels of a case.
+
+    Parameters
+    ----------
+    kind : {"overlay", "veil", "changes", "edit"}
+        What it shows.
+    fingerprint : str
+        Its slide's.
+    case : Path or None
+        The case's folder: saving the layer saves what the case holds.
+    """
+    return {KEY: {"kind": kind, "of": fingerprint, "case": "" if case is None else str(case)}}
 
 
 class _OnceTeller:

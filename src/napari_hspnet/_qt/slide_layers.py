@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_hspnet._qt.display import change_levels, overlay_levels, veil_levels
 from napari_hspnet._qt.session import SlideSession
-from napari_hspnet._qt.slide_layer import KEY, MICROMETRES
+from napari_hspnet._qt.slide_layer import KEY, MICROMETRES, mark
 from napari_hspnet._qt.slots import into_napari
 from napari_hspnet._qt.style import (
     OverlayStyle,
@@ -233,15 +233,17 @@ class SlideLayers:
             self._sort(self._changes, above=self._overlay)
 
     def _add(self, levels: Sequence[Any], kind: str, name: str, colours: Any, visible: bool) -> Any:
-        assert self.session.composite is not None
-        mpp = self.session.composite.grid.mpp
+        session = self.session
+        assert session.composite is not None
+        assert session.case is not None
+        mpp = session.composite.grid.mpp
         layer = self._viewer.add_labels(
             _shown(levels),
             name=name,
             colormap=_direct(colours),
             opacity=1.0,
             visible=self._wanted(visible),
-            metadata={KEY: {"kind": kind, "of": self.session.slide.info.fingerprint}},
+            metadata=mark(kind, session.slide.info.fingerprint, session.case.folder),
             scale=(mpp, mpp),
             translate=(mpp / 2, mpp / 2),
             units=MICROMETRES,

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from napari_hspnet.classes import (
-    CIN2,
-    CIN3,
-    CLASSES,
-    NOT_RUN,
-    PALETTES,
-    SKIPPED,
-    UNREADABLE,
-    Colour,
-    Palette,
+from napari_hspnet.classes import CIN2, CIN3, CLASSES, PALETTES, Palette
+from napari_hspnet.exchange import drawing
+from napari_hspnet.exchange.drawing import (
+    FILL_ALPHA,
+    HALO,
+    LINE,
+    LINE_WIDTHS,
+    VEIL_VALUES,
+    Rgba,
+    veil_colours,
 )
 
 __all__ = [
@@ -31,19 +31,6 @@ __all__ = [
     "value_table",
     "veil_colours",
 ]
-
-LINE = 10
-"""Added to a class value where its outline runs."""
-
-HALO = 20
-"""Displayed value of the thin rim around every outline."""
-
-LINE_WIDTHS = {1: 1, 2: 2, 3: 3, 4: 4}
-"""Pixels of an outline by class: the order of severity without any colour."""
-
-FILL_ALPHA = 0.4
-
-Rgba = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -122,36 +109,7 @@ def value_table(style: OverlayStyle) -> npt.NDArray[np.uint8]:
 
 def overlay_colours(style: OverlayStyle) -> dict[int | None, Rgba]:
     """Colour of every displayed value, for a direct colour map."""
-    colours: dict[int | None, Rgba] = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0)}
-    colours[HALO] = (0.05, 0.05, 0.1, 0.6)
-    for c in CLASSES:
-        rgb = style.colours.colours[c.value]
-        colours[c.value] = _rgba(rgb, FILL_ALPHA)
-        colours[c.value + LINE] = _rgba(rgb, 1.0)
-        colours[c.value + HALO] = _halo(rgb)
-    return colours
-
-
-def _halo(rgb: Colour) -> Rgba:
-    # Dark around light lines, light around dark ones: it shows on glass and on
-    # eosin, whatever the palette.
-    light = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] > 110
-    return (0.05, 0.05, 0.1, 0.75) if light else (1.0, 1.0, 1.0, 0.8)
-
-
-def veil_colours() -> dict[int | None, Rgba]:
-    """Colours of the hatch over what was not analysed; see `display.VeilLevel`."""
-    dark, light = 0.32, 0.12
-    return {
-        None: (0, 0, 0, 0),
-        0: (0, 0, 0, 0),
-        1: (0.30, 0.32, 0.36, 0.10),
-        2: (0.30, 0.32, 0.36, 0.22),
-        3: (0.95, 0.55, 0.05, light + 0.15),
-        4: (0.95, 0.35, 0.05, dark + 0.2),
-        5: (0.25, 0.25, 0.30, light),
-        6: (0.25, 0.25, 0.30, dark),
-    }
+    return drawing.overlay_colours(style.colours)
 
 
 def change_colours() -> dict[int | None, Rgba]:
@@ -163,11 +121,3 @@ def change_colours() -> dict[int | None, Rgba]:
         for c in CLASSES
         for extra, colour in ((0, clear), (LINE, magenta), (HALO, (1.0, 1.0, 1.0, 0.9)))
     }
-
-
-VEIL_VALUES = {SKIPPED: 1, UNREADABLE: 3, NOT_RUN: 5}
-"""First of the two displayed values of each."""
-
-
-def _rgba(rgb: Colour, alpha: float) -> Rgba:
-    return (rgb[0] / 255, rgb[1] / 255, rgb[2] / 255, alpha)

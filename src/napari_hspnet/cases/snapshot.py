@@ -11,10 +11,11 @@ from napari_hspnet.cases.composite import Composite
 from napari_hspnet.cases.facts import SlideFacts
 from napari_hspnet.cases.history import History
 from napari_hspnet.cases.journal import REGIONS, Journal
-from napari_hspnet.cases.record import RunInfo
+from napari_hspnet.cases.record import FINISHED, RunInfo
 from napari_hspnet.cases.review import COLUMNS, ReviewRegion, as_region, project, selection_of
 from napari_hspnet.cases.schema import REGION_TABLE
 from napari_hspnet.cases.selection import Selection
+from napari_hspnet.errors import InputError
 from napari_hspnet.slides.grid import LabelGrid
 
 __all__ = ["CaseSnapshot"]
@@ -75,11 +76,13 @@ class CaseSnapshot:
 
         Raises
         ------
+        InputError
+            One of `only` is no finished run of the case.
         CaseError
             If the journal is damaged.
         """
         slide, grid, journal = case.slide_facts, case.grid, case.journal
-        past = None if only is None else case.composite(only=only)
+        past = None if only is None else case.composite(only=_finished(case, only))
         if not journal.there:
             return cls(slide, grid, 0, "", past or case.composite(), journal)
         # Asked once: what is entered from now on does not count.
@@ -126,3 +129,16 @@ class CaseSnapshot:
             If there was none of that number.
         """
         return selection_of(self.journal, self.grid.shape, *self._places[region_id])
+
+
+def _finished(case: Case, run_ids: Iterable[str]) -> list[str]:
+    wanted = list(run_ids)
+    known = [run.id for run in case.runs if run.state == FINISHED]
+    unknown = [run_id for run_id in wanted if run_id not in known]
+    if unknown:
+        raise InputError(
+            f"The case has no finished run {unknown[0]}",
+            advice=f"Those it has: {', '.join(known) or 'none'}",
+            path=case.folder,
+        )
+    return wanted

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet.cases.codec import LEVEL, decoded, encoded
+from napari_hspnet.cases.ome import VERSION, image_label, multiscale
 from napari_hspnet.cases.sampling import level_count, level_shape
 from napari_hspnet.classes import CLASSES, NOT_RUN, PAPER, SKIPPED, UNREADABLE
 from napari_hspnet.errors import CaseError
@@ -26,6 +27,12 @@ CHUNK = 512
 
 MAPS = ("class", "score", "high")
 FILL: Mapping[str, int] = MappingProxyType({"class": NOT_RUN, "score": 0, "high": 0})
+
+_NAMES = {0: "none of the four", **{c.value: c.name for c in CLASSES}} | {
+    SKIPPED: "skipped, no tissue",
+    UNREADABLE: "unreadable",
+    NOT_RUN: "not run",
+}
 
 Array = npt.NDArray[np.uint8]
 Key = tuple[str, int, int, int]
@@ -78,42 +85,13 @@ class ChunkStore:
                 )
 
     def _ome(self, name: str) -> dict[str, Any]:
-        said: dict[str, Any] = {
-            "version": "0.5",
-            "multiscales": [
-                {
-                    "name": name,
-                    "type": "sampled at pixel centres",
-                    "axes": [
-                        {"name": "y", "type": "space", "unit": "micrometer"},
-                        {"name": "x", "type": "space", "unit": "micrometer"},
-                    ],
-                    "datasets": [
-                        {
-                            "path": str(level),
-                            "coordinateTransformations": [
-                                {"type": "scale", "scale": [scale, scale]},
-                                {"type": "translation", "translation": [scale / 2, scale / 2]},
-                            ],
-                        }
-                        for level in range(self.levels)
-                        for scale in [self._grid.mpp * (1 << level)]
-                    ],
-                }
-            ],
-        }
+        said: dict[str, Any] = {"version": VERSION, "multiscales": [multiscale(name, self._grid)]}
         if name == "class":
-            others = {0: "none of the four", SKIPPED: "skipped, no tissue"}
-            others |= {UNREADABLE: "unreadable", NOT_RUN: "not run"}
-            said["image-label"] = {
-                "version": "0.5",
-                "colors": [
-                    {"label-value": value, "rgba": [*colour, 255]}
-                    for value, colour in PAPER.colours.items()
-                ],
-                "properties": [{"label-value": c.value, "class": c.name} for c in CLASSES]
-                + [{"label-value": value, "class": title} for value, title in others.items()],
+            # Opaque where there is a class, clear where there is none.
+            colours = dict.fromkeys(_NAMES, (0, 0, 0, 0)) | {
+                value: (*colour, 255) for value, colour in PAPER.colours.items()
             }
+            said["image-label"] = image_label(_NAMES, colours)
         return said
 
     def extent(self, key: Key) -> tuple[int, int]:

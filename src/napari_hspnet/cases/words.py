@@ -196,8 +196,8 @@ _TELLERS: Mapping[str, Callable[[Entry, float], str]] = {
 
 
 def _tool(entry: Entry) -> str:
-    tool = str(entry.body.get("tool", ""))
-    return _TOOLS.get(tool, tool)
+    tool, file = str(entry.body.get("tool", "")), entry.body.get("file")
+    return f"import of {file}" if tool == "import" and file else _TOOLS.get(tool, tool)
 
 
 def _at(entry: Entry, mpp: float) -> str:

@@ -11,7 +11,17 @@ import typer
 
 from napari_hspnet import __version__
 from napari_hspnet.classes import RESEARCH_USE_ONLY
-from napari_hspnet.cli import case, demo, info, phantom, predict, train_demo, window
+from napari_hspnet.cli import (
+    case,
+    demo,
+    export,
+    import_,
+    info,
+    phantom,
+    predict,
+    train_demo,
+    window,
+)
 from napari_hspnet.cli.screen import note
 from napari_hspnet.errors import CancelledError, HspnetError
 from napari_hspnet.jobs.threads import let_threads_sleep
@@ -30,6 +40,8 @@ app = typer.Typer(
 )
 app.command("info")(info.show_info)
 app.command("predict")(predict.predict_slides)
+app.command("export")(export.export_files)
+app.command("import")(import_.import_file)
 app.command("demo")(demo.run_demo)
 app.command("open")(window.open_window)
 app.add_typer(case.app, name="case")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_hspnet.slides import LabelGrid, PixelBox, Region
 
 __all__ = [
+    "AsAfter",
     "AsJson",
     "AtPlace",
     "CaseFolder",
@@ -31,6 +32,7 @@ __all__ = [
     "InRegion",
     "PartAt",
     "Reader",
+    "Until",
     "Work",
     "box_um",
     "changing",
@@ -64,6 +66,18 @@ InRegion = Annotated[
 ]
 InPolygon = Annotated[
     str | None, typer.Option("--polygon", metavar='"X,Y X,Y …"', help="An outline in µm.")
+]
+
+AsAfter = Annotated[
+    int | None, typer.Option("--at", metavar="SEQ", help="As it was after this entry.")
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="As it was then (ISO 8601; a second, minute or day counts to its end).",
+    ),
 ]
 
 _GRADES: Mapping[str, int] = {

@@ -12,8 +12,10 @@ import typer
 
 from napari_hspnet.classes import DEMO_BANNER, RESEARCH_USE_ONLY
 from napari_hspnet.cli.case_parts import (
+    AsAfter,
     AsJson,
     CaseFolder,
+    Until,
     entry_facts,
     parse_time,
     require_journal,
@@ -28,20 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["log_case", "replay_case", "show_case"]
 
-At = Annotated[int | None, typer.Option("--at", metavar="SEQ", help="As it was after this entry.")]
-Until = Annotated[
-    str | None,
-    typer.Option(
-        "--until",
-        metavar="TIME",
-        help="As it was then (ISO 8601; a second, minute or day counts to its end).",
-    ),
-]
-
 
 def show_case(
     folder: CaseFolder,
-    at: At = None,
+    at: AsAfter = None,
     until: Until = None,
     entry: Annotated[
         int | None, typer.Option("--entry", metavar="SEQ", help="This entry of the journal alone.")
@@ -115,7 +107,7 @@ def log_case(
 def replay_case(
     folder: CaseFolder,
     out: Annotated[Path, typer.Option("--out", help="The mask to write, such as mask.ome.tif.")],
-    at: At = None,
+    at: AsAfter = None,
     until: Until = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that exists.")

@@ -101,7 +101,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """
     names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
     if not names:
-        raise InputError("--format names no format", advice="Give ome-tiff, png or geojson")
+        raise InputError("--format names no format", advice="Give ome-tiff, for instance")
     return names
 
 

@@ -68,7 +68,11 @@ def predict_slides(
         bool, typer.Option("--skip-unreadable", help="Mark unreadable tiles 254 and go on.")
     ] = False,
     formats: Annotated[
-        str, typer.Option("--format", help="Some of ome-tiff,png,geojson.")
+        str,
+        typer.Option(
+            "--format",
+            help="Some of ome-tiff,ome-zarr,png,geojson,csv,parquet,json,picture,report.",
+        ),
     ] = "ome-tiff,geojson",
     png_mpp: Annotated[
         float | None, typer.Option("--png-mpp", help="µm per pixel of the PNG.")
@@ -84,7 +88,7 @@ def predict_slides(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Segment slides and write masks: OME-TIFF, indexed PNG, GeoJSON for QuPath."""
+    """Segment slides and write masks, outlines for QuPath, tables, pictures, reports."""
     area = parse_region(region)
     wanted = parse_formats(formats)
     from napari_hspnet.jobs.predict import PredictOptions

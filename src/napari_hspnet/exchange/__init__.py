@@ -1,4 +1,7 @@
-"""Masks out of the case: OME-TIFF, indexed PNG, GeoJSON."""
+"""Masks, outlines, tables and pictures out of the case, and masks and outlines in.
+
+Writers and readers that need heavy packages are imported from their own modules.
+"""
 
 from napari_hspnet.exchange.about import ExportInfo, colour_table, value_names
 from napari_hspnet.exchange.geojson import Origin, write_geojson
@@ -9,7 +12,6 @@ from napari_hspnet.exchange.tiff import write_ome_tiff
 
 __all__ = [
     "PNG_PIXELS",
-    "VALUE_NAMES",
     "WHATS",
     "CaseLabels",
     "ExportInfo",

@@ -67,8 +67,7 @@ def new_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         try:
             beside.touch(exist_ok=False)
             yield beside
-            with beside.open("r+b") as file:
-                os.fsync(file.fileno())
+            _sync(beside)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
@@ -108,13 +107,20 @@ def refuse_existing_folder(path: Path, overwrite: bool, ours: Callable[[Path], b
 
 
 @contextmanager
-def new_folder(path: Path, ours: Callable[[Path], bool], overwrite: bool = False) -> Iterator[Path]:
+def new_folder(
+    path: Path,
+    ours: Callable[[Path], bool],
+    overwrite: bool = False,
+    cancel: Cancel | None = None,
+) -> Iterator[Path]:
     """A folder to fill that takes its name only when complete.
 
     Parameters
     ----------
     path, overwrite, ours
         As for `refuse_existing_folder`.
+    cancel : threading.Event, optional
+        Looked at while all is put on the disk: thousands of files take their time.
 
     Yields
     ------
@@ -125,6 +131,8 @@ def new_folder(path: Path, ours: Callable[[Path], bool], overwrite: bool = False
     ------
     OutputError
         The folder exists, the disk is full, or writing is not permitted.
+    CancelledError
+        If `cancel` was set.
     """
     refuse_existing_folder(path, overwrite, ours)
     mark = secrets.token_hex(4)
@@ -134,6 +142,10 @@ def new_folder(path: Path, ours: Callable[[Path], bool], overwrite: bool = False
         try:
             beside.mkdir()
             yield beside
+            for file in beside.rglob("*"):
+                stop_if(cancel)
+                if file.is_file():
+                    _sync(file)
             if path.exists():
                 path.replace(former)
             try:
@@ -146,6 +158,12 @@ def new_folder(path: Path, ours: Callable[[Path], bool], overwrite: bool = False
             shutil.rmtree(beside, ignore_errors=True)
             if path.exists():
                 shutil.rmtree(former, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Have it on the disk; a full one may say so no earlier."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def stop_if(cancel: Cancel | None) -> None:

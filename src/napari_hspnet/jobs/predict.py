@@ -10,28 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_hspnet.cases import SUFFIX, Case, RunInfo, SlideFacts
+from napari_hspnet.cases import SUFFIX, Case, RunInfo
 from napari_hspnet.cases.failures import output_failures
 from napari_hspnet.classes import SKIPPED, UNREADABLE
 from napari_hspnet.errors import InputError, OutputError
-from napari_hspnet.exchange import (
-    ExportInfo,
-    Origin,
-    png_shape,
-    refuse_existing,
-    write_geojson,
-    write_ome_tiff,
-    write_png,
-)
+from napari_hspnet.exchange import Origin, png_shape
 from napari_hspnet.inference import Plan, Progress, Settings, choose_device, prepare
+from napari_hspnet.jobs.export import export_case
+from napari_hspnet.jobs.formats import ExportOptions, outputs_of, refuse_outputs
 from napari_hspnet.jobs.segment import segment_into_case
 from napari_hspnet.networks import LoadedModel
 from napari_hspnet.slides import LabelGrid, Region, Slide, open_slide
 
-__all__ = ["FORMATS", "PredictOptions", "PredictResult", "check_outputs", "predict"]
-
-FORMATS: Mapping[str, str] = {"ome-tiff": ".ome.tif", "png": ".png", "geojson": ".geojson"}
-"""Export formats and how their files end."""
+__all__ = ["PredictOptions", "PredictResult", "check_outputs", "predict"]
 
 Report = Callable[[Progress], None]
 
@@ -80,7 +71,7 @@ class PredictOptions:
 
     def outputs(self, slide: Path) -> dict[str, Path]:
         """The mask file of each format for a slide."""
-        return {name: self.out / f"{slide.stem}{FORMATS[name]}" for name in self.formats}
+        return outputs_of(self.formats, self.out, slide.stem)
 
     def case_folder(self, slide: Path) -> Path:
         """The case folder for a slide."""
@@ -128,11 +119,6 @@ def check_outputs(slides: Sequence[Path], options: PredictOptions) -> None:
     OutputError
         A file exists already, or a folder cannot be written.
     """
-    for name in options.formats:
-        if name not in FORMATS:
-            raise InputError(
-                f"There is no format {name!r}", advice=f"Choose among {', '.join(FORMATS)}"
-            )
     seen: dict[str, Path] = {}
     for slide in slides:
         # Some file systems take A and a for the same name.
@@ -142,8 +128,7 @@ def check_outputs(slides: Sequence[Path], options: PredictOptions) -> None:
                 f"{other} and {slide} would write the same files",
                 advice="Give each its own output folder",
             )
-        for path in options.outputs(slide).values():
-            refuse_existing(path, options.overwrite)
+        refuse_outputs(options.outputs(slide), options.overwrite)
     for folder in {options.out, options.cases or options.out}:
         _check_writable(folder)
 
@@ -220,30 +205,26 @@ def _into(
         progress=tell,
         cancel=cancel,
     )
-    outputs = options.outputs(slide.info.path)
-    labels = case.composite(only=[result.run.id])
-    about = ExportInfo.of(SlideFacts.of(slide.info), case.grid, [result.run])
-
-    def told(name: str) -> Callable[[float], None]:
-        return lambda part: tell(Progress(f"Writing {name}", int(part * 100), 100, 0.0, None))
-
-    for name, path in outputs.items():
-        say, over = told(name), options.overwrite
-        if name == "ome-tiff":
-            write_ome_tiff(path, labels, about, overwrite=over, progress=say, cancel=cancel)
-        elif name == "png":
-            write_png(
-                path, labels, about, options.png_mpp, overwrite=over, progress=say, cancel=cancel
-            )
-        else:
-            write_geojson(
-                path, labels, about, options.origin, overwrite=over, progress=say, cancel=cancel
-            )
+    written = export_case(
+        case,
+        ExportOptions(
+            options.out,
+            options.formats,
+            name=slide.info.path.stem,
+            png_mpp=options.png_mpp,
+            origin=options.origin,
+            overwrite=options.overwrite,
+            runs=(result.run.id,),
+        ),
+        slide,
+        lambda doing, part: tell(Progress(doing, int(part * 100), 100, 0.0, None)),
+        cancel,
+    )
     return PredictResult(
         slide.info.path,
         case.folder,
         result.run,
-        outputs,
+        written.outputs,
         case.grid,
         result.summary.windows,
         tuple(_warnings(slide, model, result.run)),

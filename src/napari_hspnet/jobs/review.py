@@ -31,6 +31,7 @@ __all__ = [
     "grades_of",
     "read_tissue",
     "tissue_tiles",
+    "worst_grade",
 ]
 
 Mask = npt.NDArray[np.bool_]
@@ -59,11 +60,7 @@ class Grades:
     @property
     def worst(self) -> int | None:
         """The worst grade of `LEAST_MM2` or more, else the most common one."""
-        graded = {v: mm2 for v, mm2 in self.mm2.items() if NORMAL <= v <= CIN3 and mm2 > 0}
-        counting = [v for v, mm2 in graded.items() if mm2 >= LEAST_MM2]
-        if counting:
-            return max(counting)
-        return max(graded, key=lambda v: graded[v]) if graded else None
+        return worst_grade(self.mm2)
 
     @property
     def most(self) -> int | None:
@@ -77,6 +74,21 @@ class Grades:
         if worst is None:
             return (BACKGROUND if self.mm2.get(BACKGROUND) else -1), 0.0
         return worst, self.mm2[worst]
+
+
+def worst_grade(mm2: Mapping[int, float]) -> int | None:
+    """The worst grade of `LEAST_MM2` or more, else the most common one; None without any.
+
+    Parameters
+    ----------
+    mm2 : Mapping of int to float
+        By value of the overlay.
+    """
+    graded = {v: area for v, area in mm2.items() if NORMAL <= v <= CIN3 and area > 0}
+    counting = [v for v, area in graded.items() if area >= LEAST_MM2]
+    if counting:
+        return max(counting)
+    return max(graded, key=lambda v: graded[v]) if graded else None
 
 
 def counts_of(
