@@ -7,6 +7,7 @@ Cases go into a temporary folder, so that nothing of the user's is shown or touc
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -56,6 +57,7 @@ def _make() -> int:
     _save(dock, "dock")
     for part in ("slide", "model", "segment", "overlay", "export"):
         _save(dock.sections[part], f"section-{part}")
+    _import(dock, window)
     _correct(viewer, dock, window)
     # A rotated rectangle, as one draws and turns it with napari's tools.
     dock.slides.active.session.case.set_active([])
@@ -78,8 +80,81 @@ def _make() -> int:
     dock.overlay_view.palette_chosen.emit("ordinal")
     _wait(1.5)
     _save(window, "window-region")
+    _in_napari_ome_zarr(dock)
     viewer.close()
     return 0
+
+
+def _export(dock, folder: Path, *formats: str) -> dict[str, Path]:
+    from napari_hspnet.jobs.export import ExportOptions, export_case
+
+    session = dock.slides.active.session
+    options = ExportOptions(folder, formats, name="biopsy")
+    return dict(export_case(session.case, options, session.slide).outputs)
+
+
+def _import(dock, window) -> None:
+    """What a colleague sends back: outlines of which one has a class that must be asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = _export(dock, Path(folder), "geojson")["geojson"]
+        document = json.loads(path.read_text(encoding="utf-8"))
+        largest = sorted(
+            document["features"], key=lambda f: -f["properties"]["measurements"]["Area µm^2"]
+        )
+        for feature, name in zip(largest, ("CIN 2", "HSIL", "CIN III"), strict=False):
+            feature["properties"]["classification"] = {"name": name, "color": [120, 0, 120]}
+        path.write_text(json.dumps(document), encoding="utf-8")
+        for name in ("model", "segment", "overlay", "correct", "review"):
+            dock.sections[name].set_open(False)
+        dock.importing.open_path(path)
+        _wait(30, lambda: dock.import_view.panel.isVisible())
+        dock._area.ensureWidgetVisible(dock.import_view.panel)
+        _wait(30, lambda: "HSIL" in dock.import_view.names.choices)
+        choice = dock.import_view.names.choices["HSIL"]
+        choice.setCurrentIndex(choice.findData(4))
+        choice.activated.emit(choice.currentIndex())
+        _wait(60, lambda: dock.importing.planned is not None)
+        _wait(2.0)
+        dock._area.ensureWidgetVisible(dock.import_view.go)
+        _wait(1.0)
+        _save(window, "window-import")
+        dock.importing.end()
+        for name in ("model", "segment", "overlay", "correct", "review"):
+            dock.sections[name].set_open(True)
+        _wait(1.0)
+
+
+def _crop(dock) -> None:
+    """An image and its mask, side by side."""
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = _export(dock, Path(folder), "training")["training"]
+        mask = max((made / "masks").iterdir(), key=lambda p: p.stat().st_size)
+        pair = [Image.open(made / part / mask.name) for part in ("images", "masks")]
+        width, height = pair[0].size
+        side = Image.new("RGB", (2 * width + 12, height), "white")
+        for number, picture in enumerate(pair):
+            side.paste(picture.convert("RGB"), (number * (width + 12), 0))
+        side.save(IMAGES / "training-crop.png")
+        print("docs/images/training-crop.png", flush=True)
+
+
+def _in_napari_ome_zarr(dock) -> None:
+    """The exported folder in a window of its own, through the reader of others."""
+    import napari
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = _export(dock, Path(folder), "ome-zarr")["ome-zarr"]
+        other = napari.Viewer(show=True)
+        other.window._qt_window.resize(1280, 800)
+        other.open(str(made), plugin="napari-ome-zarr")
+        for layer in other.layers:
+            layer.visible = layer._type_string == "labels"
+        other.reset_view()
+        _wait(2.0)
+        _save(other.window._qt_window, "window-ome-zarr")
+        other.close()
 
 
 def _correct(viewer, dock, window) -> None:
@@ -146,6 +221,7 @@ def _correct(viewer, dock, window) -> None:
     _wait(0.5)
     _save(window, "window-review")
     _save(dock.sections["review"], "section-review")
+    _crop(dock)
     for name in ("model", "segment"):
         dock.sections[name].set_open(True)
     dock.reviewing.unlock()
