@@ -13,8 +13,8 @@ from napari_hspnet.exchange.output import Cancel, stop_if
 
 __all__ = ["MOST_POINTS", "simplified"]
 
-MOST_POINTS = 8_000_000
-"""Simplified at once: about 3 GB."""
+MOST_POINTS = 4_300_000
+"""Simplified at once: about 1.5 GB."""
 
 _WAIT_S = 0.2
 
