@@ -30,8 +30,8 @@ from napari_hspnet.cases import (
     default_case_folder,
 )
 from napari_hspnet.cases.components import components
+from napari_hspnet.cases.grades import Grades
 from napari_hspnet.errors import RegionLockedError
-from napari_hspnet.jobs.review import Grades
 from napari_hspnet.phantom import truth_block
 from napari_hspnet.slides import LabelBlock, LabelGrid, PixelBox, Region, open_slide
 

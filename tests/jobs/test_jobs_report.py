@@ -12,10 +12,10 @@ from PIL import Image
 
 from exchange.slide_case import COMMENT, HOSTILE, SHAPE, made_case, prediction
 from napari_hspnet.cases import CaseSnapshot, Selection
+from napari_hspnet.cases.grades import LEAST_MM2
 from napari_hspnet.classes import ORDINAL
 from napari_hspnet.errors import CancelledError, CaseMismatchError, InputError
 from napari_hspnet.jobs.report import MOST_REGIONS, gather
-from napari_hspnet.jobs.review import LEAST_MM2
 from napari_hspnet.slides import PixelBox
 
 

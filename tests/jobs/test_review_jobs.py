@@ -12,20 +12,12 @@ from hypothesis import strategies as st
 
 from napari_hspnet.cases import Composite, Selection
 from napari_hspnet.cases.composite import Source
+from napari_hspnet.cases.grades import Grades, counts_of, grades_of
 from napari_hspnet.cases.review import not_listed
 from napari_hspnet.classes import CIN1, CIN2, CIN3, NORMAL, NOT_RUN
 from napari_hspnet.errors import CancelledError, InputError
 from napari_hspnet.inference import TissueMap
-from napari_hspnet.jobs.review import (
-    Footprint,
-    Grades,
-    counts_of,
-    coverage,
-    footprint,
-    grades_of,
-    read_tissue,
-    tissue_tiles,
-)
+from napari_hspnet.jobs.review import Footprint, coverage, footprint, read_tissue, tissue_tiles
 from napari_hspnet.slides import LabelGrid, PixelBox, Region
 
 STAIN, GLASS = (225, 150, 190), (245, 245, 245)

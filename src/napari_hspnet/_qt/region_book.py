@@ -15,18 +15,9 @@ from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.work import Job, Jobs
 from napari_hspnet.cases import REVIEWED, SIGNED_OFF, ReviewRegion
+from napari_hspnet.cases.grades import Counts, Grades, counts_of, grades_of
 from napari_hspnet.cases.selection import Place, chunks_of
-from napari_hspnet.jobs.review import (
-    Counts,
-    Coverage,
-    Footprint,
-    Grades,
-    counts_of,
-    coverage,
-    footprint,
-    grades_of,
-    read_tissue,
-)
+from napari_hspnet.jobs.review import Coverage, Footprint, coverage, footprint, read_tissue
 from napari_hspnet.slides import PixelBox
 
 __all__ = ["DONE_STATES", "Known", "RegionBook"]

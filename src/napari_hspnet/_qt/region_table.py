@@ -22,7 +22,7 @@ from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.style import OverlayStyle
 from napari_hspnet._qt.words import area
 from napari_hspnet.cases import REVIEWED, SIGNED_OFF, STATES, ReviewRegion
-from napari_hspnet.jobs.review import LEAST_MM2, Grades
+from napari_hspnet.cases.grades import LEAST_MM2, Grades
 
 __all__ = ["OPEN_STATES", "RegionModel", "RegionRow", "RegionTable"]
 

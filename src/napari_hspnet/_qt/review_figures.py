@@ -16,8 +16,8 @@ from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.words import area
 from napari_hspnet._qt.work import Job, Jobs
+from napari_hspnet.cases.grades import Grades
 from napari_hspnet.errors import RegionError
-from napari_hspnet.jobs.review import Grades
 from napari_hspnet.slides import PixelBox, Region
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from datetime import datetime
 from napari_hspnet._qt.style import OverlayStyle
 from napari_hspnet._qt.words import area
 from napari_hspnet.cases import Comment, ReviewRegion
+from napari_hspnet.cases.grades import LEAST_MM2, Grades
 from napari_hspnet.cases.words import grade_name
 from napari_hspnet.classes import BACKGROUND
-from napari_hspnet.jobs.review import LEAST_MM2, Coverage, Grades
+from napari_hspnet.jobs.review import Coverage
 
 __all__ = [
     "comment_text",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_hspnet.cases import Case, CaseSnapshot, SlideFacts
 from napari_hspnet.cases.failures import output_failures
+from napari_hspnet.cases.grades import worst_grade
 from napari_hspnet.errors import CaseMismatchError, InputError
 from napari_hspnet.exchange import (
     CaseLabels,
@@ -18,7 +19,6 @@ from napari_hspnet.exchange import (
     png_shape,
 )
 from napari_hspnet.jobs.formats import FORMATS, ExportOptions, ExportResult, Format, refuse_outputs
-from napari_hspnet.jobs.review import worst_grade
 from napari_hspnet.slides import LabelGrid, Slide
 
 if TYPE_CHECKING:

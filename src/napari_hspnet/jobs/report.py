@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_hspnet.cases import REVIEWED, SIGNED_OFF, STATES, UNTOUCHED, CaseSnapshot, Composite
+from napari_hspnet.cases.grades import LEAST_MM2, Grades, counts_of, grades_of, worst_grade
 from napari_hspnet.cases.journal import EDIT
 from napari_hspnet.cases.record import RunInfo
 from napari_hspnet.cases.review import ReviewRegion
@@ -41,7 +42,6 @@ from napari_hspnet.exchange.report import (
     WorstGrade,
 )
 from napari_hspnet.jobs.report_pictures import Pictures, part_of, swatch_of
-from napari_hspnet.jobs.review import LEAST_MM2, Grades, counts_of, grades_of, worst_grade
 from napari_hspnet.slides import PixelBox, Region, Slide
 
 __all__ = ["MOST_REGIONS", "gather"]
