@@ -20,6 +20,7 @@ __all__ = [
     "RESEARCH_USE_ONLY",
     "SKIPPED",
     "UNREADABLE",
+    "VALUE_NAMES",
     "DEMO_BANNER",
     "LabelClass",
     "Palette",
@@ -60,6 +61,13 @@ CLASSES: tuple[LabelClass, ...] = (
     LabelClass(CIN3, "CIN3", "HSIL"),
 )
 CLASS_BY_VALUE = MappingProxyType({c.value: c for c in CLASSES})
+
+VALUE_NAMES = MappingProxyType(
+    {BACKGROUND: "none of the four"}
+    | {c.value: c.name for c in CLASSES}
+    | {SKIPPED: "skipped, no tissue", UNREADABLE: "unreadable", NOT_RUN: "not run"}
+)
+"""What every value of a label array stands for, as files say it."""
 
 
 @dataclass(frozen=True)

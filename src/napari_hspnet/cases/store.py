@@ -15,7 +15,7 @@ import numpy.typing as npt
 from napari_hspnet.cases.codec import LEVEL, decoded, encoded
 from napari_hspnet.cases.ome import VERSION, image_label, multiscale
 from napari_hspnet.cases.sampling import level_count, level_shape
-from napari_hspnet.classes import CLASSES, NOT_RUN, PAPER, SKIPPED, UNREADABLE
+from napari_hspnet.classes import NOT_RUN, PAPER, VALUE_NAMES
 from napari_hspnet.errors import CaseError
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.importing import import_zarr
@@ -27,12 +27,6 @@ CHUNK = 512
 
 MAPS = ("class", "score", "high")
 FILL: Mapping[str, int] = MappingProxyType({"class": NOT_RUN, "score": 0, "high": 0})
-
-_NAMES = {0: "none of the four", **{c.value: c.name for c in CLASSES}} | {
-    SKIPPED: "skipped, no tissue",
-    UNREADABLE: "unreadable",
-    NOT_RUN: "not run",
-}
 
 Array = npt.NDArray[np.uint8]
 Key = tuple[str, int, int, int]
@@ -88,10 +82,10 @@ class ChunkStore:
         said: dict[str, Any] = {"version": VERSION, "multiscales": [multiscale(name, self._grid)]}
         if name == "class":
             # Opaque where there is a class, clear where there is none.
-            colours = dict.fromkeys(_NAMES, (0, 0, 0, 0)) | {
+            colours = dict.fromkeys(VALUE_NAMES, (0, 0, 0, 0)) | {
                 value: (*colour, 255) for value, colour in PAPER.colours.items()
             }
-            said["image-label"] = image_label(_NAMES, colours)
+            said["image-label"] = image_label(VALUE_NAMES, colours)
         return said
 
     def extent(self, key: Key) -> tuple[int, int]:

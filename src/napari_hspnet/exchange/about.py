@@ -13,13 +13,13 @@ from napari_hspnet import __version__
 from napari_hspnet.cases import CaseSnapshot, RunInfo, SlideFacts
 from napari_hspnet.classes import (
     BACKGROUND,
-    CLASSES,
     DEMO_BANNER,
     NOT_RUN,
     PAPER,
     RESEARCH_USE_ONLY,
     SKIPPED,
     UNREADABLE,
+    VALUE_NAMES,
     Colour,
     Palette,
 )
@@ -27,14 +27,7 @@ from napari_hspnet.exchange.sources import What
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.types import Bounds
 
-__all__ = ["VALUE_NAMES", "ExportInfo", "colour_table", "value_names"]
-
-VALUE_NAMES: Mapping[int, str] = MappingProxyType(
-    {BACKGROUND: "none of the four"}
-    | {c.value: c.name for c in CLASSES}
-    | {SKIPPED: "skipped, no tissue", UNREADABLE: "unreadable", NOT_RUN: "not run"}
-)
-"""Every value that an exported mask can hold."""
+__all__ = ["ExportInfo", "colour_table", "value_names"]
 
 _SAID_NOTHING: Mapping[What, str] = MappingProxyType(
     {"correction": "not corrected", "difference": "not changed"}

@@ -20,7 +20,7 @@ from napari_hspnet.exchange.sources import LabelSource
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.region import PixelBox
 
-__all__ = ["Contents", "Described", "Describer"]
+__all__ = ["Contents", "Described", "Describer", "comments_text"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -327,6 +327,11 @@ class _Inside:
         box = self.describer.regions[self.number].box
         part = PixelBox(box.y0 + y, box.x0 + x, box.y0 + y + height, box.x0 + x + width)
         return self.describer.read(self.number, part).astype(np.uint8)
+
+
+def comments_text(region: ReviewRegion) -> str:
+    """A review region's comments, a line each; empty where it has none."""
+    return "\n".join(f"{c.reader}, {c.time[:10]}: {c.text}" for c in region.comments)
 
 
 def _is_box(region: ReviewRegion) -> bool:

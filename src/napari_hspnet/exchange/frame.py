@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_hspnet.errors import InputError, SlideReadError
+from napari_hspnet.errors import SlideReadError
 from napari_hspnet.exchange.output import Cancel, stop_if
+from napari_hspnet.exchange.png import checked_mpp
 from napari_hspnet.slides import GRID_TILE, LabelGrid, PixelBox, Slide
 
-__all__ = ["BLOCK", "Frame", "Piece", "checked_mpp"]
+__all__ = ["BLOCK", "Frame", "Piece"]
 
 BLOCK = 2048
 """Side of the boxes of label pixels that are read at a time."""
@@ -24,19 +25,6 @@ UNREAD = (176, 176, 182)
 
 Array = npt.NDArray[np.uint8]
 Read = Callable[[PixelBox], npt.NDArray[Any]]
-
-
-def checked_mpp(mpp: float) -> float:
-    """A resolution that can be asked for.
-
-    Raises
-    ------
-    InputError
-        If it is none.
-    """
-    if not (math.isfinite(mpp) and mpp > 0):
-        raise InputError(f"{mpp} µm per pixel is no resolution", advice="Give a number above zero")
-    return mpp
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from napari_hspnet.cases import SIGNED_OFF, ReviewRegion
 from napari_hspnet.classes import CLASS_BY_VALUE
 from napari_hspnet.errors import InputError
 from napari_hspnet.exchange.about import ExportInfo
-from napari_hspnet.exchange.described import Described, Describer
+from napari_hspnet.exchange.described import Described, Describer, comments_text
 from napari_hspnet.exchange.outlines import outline_id, outlines, region_id
 from napari_hspnet.exchange.output import Cancel, Report, new_file, stop_if
-from napari_hspnet.exchange.simplified import simplified
+from napari_hspnet.exchange.simplified import refuse_too_many, simplified
 from napari_hspnet.exchange.sources import LabelSource
 
 __all__ = ["Origin", "write_geojson"]
@@ -147,10 +147,15 @@ def _simple(
     found: Iterable[tuple[int, Any]], tolerance: float, cancel: Cancel | None
 ) -> Iterator[tuple[int, Any, Any]]:
     """All outlines as they are and simplified, which needs all of them at once."""
-    values, exact = [], []
+    import shapely
+
+    values, exact, corners = [], [], 0
     for value, polygon in found:
         values.append(value)
         exact.append(polygon)
+        corners += shapely.get_num_coordinates(polygon)
+        # Said as soon as it is known, and not after minutes.
+        refuse_too_many(corners)
     simple = simplified(np.asarray(exact, dtype=object), tolerance, cancel)
     yield from zip(values, exact, simple, strict=True)
 
@@ -260,10 +265,7 @@ def _said(described: Described) -> dict[str, str]:
         said["state"] = _each(regions, [_state(region) for region in regions])
     if any(region.tag for region in regions):
         said["tag"] = _each(regions, [region.tag for region in regions])
-    comments = [
-        "\n".join(f"{c.reader}, {c.time[:10]}: {c.text}" for c in region.comments)
-        for region in regions
-    ]
+    comments = [comments_text(region) for region in regions]
     if any(comments):
         said["comments"] = _each(regions, comments)
     return said

@@ -6,10 +6,11 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +19,21 @@ from napari_hspnet.cases import SlideFacts
 from napari_hspnet.classes import BACKGROUND, CIN1, CIN2, CIN3, NORMAL
 from napari_hspnet.errors import InputError
 from napari_hspnet.exchange.geojson import Origin
-from napari_hspnet.exchange.output import Cancel, Report, stop_if
+from napari_hspnet.exchange.output import Cancel, Report, stop_if, stretch
+from napari_hspnet.exchange.png import checked_mpp
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.region import PixelBox
 
 __all__ = [
     "LEFT",
     "REST",
+    "Closing",
     "FoundName",
     "Incoming",
     "guess_grade",
     "ignored_name",
     "open_incoming",
     "other_slide_note",
-    "stretch",
 ]
 
 Array = npt.NDArray[np.uint8]
@@ -150,6 +152,16 @@ class Incoming(Protocol):
     ) -> None: ...
 
 
+class Closing(AbstractContextManager[Any]):
+    """Closed at the end of a ``with`` statement."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
 def open_incoming(
     path: Path,
     slide: SlideFacts,
@@ -189,8 +201,8 @@ def open_incoming(
         If `cancel` was set.
     """
     path = Path(path).absolute()
-    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
-        raise InputError(f"{mpp} µm per pixel is no resolution", advice="Give a number above zero")
+    if mpp is not None:
+        checked_mpp(mpp)
     if at is not None and not all(map(math.isfinite, at)):
         raise InputError("The place of the mask is no point", advice="Give two numbers in µm")
     try:
@@ -272,13 +284,6 @@ def other_slide_note(sha256: object, slide: SlideFacts) -> list[str]:
         f"The file was made for another slide ({sha256[:12]}…), not for {slide.name} "
         f"({slide.fingerprint[:12]}…)"
     ]
-
-
-def stretch(progress: Report | None, start: float, stop: float) -> Report | None:
-    """Progress of a step that is one part of the whole."""
-    if progress is None:
-        return None
-    return lambda part: progress(start + (stop - start) * min(1.0, part))
 
 
 def _one_grade(words: str) -> int | None:

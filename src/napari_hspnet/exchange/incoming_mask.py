@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,8 @@ from napari_hspnet.cases import SlideFacts
 from napari_hspnet.cases.store import CHUNK
 from napari_hspnet.classes import BACKGROUND, CIN3, NOT_RUN, SKIPPED
 from napari_hspnet.errors import InputError
-from napari_hspnet.exchange.incoming import LEFT, REST, FoundName, other_slide_note, stretch
-from napari_hspnet.exchange.output import Cancel, Report, stop_if
+from napari_hspnet.exchange.incoming import LEFT, REST, Closing, FoundName, other_slide_note
+from napari_hspnet.exchange.output import Cancel, Report, stop_if, stretch
 from napari_hspnet.exchange.reading_masks import MaskFile, open_pixels
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.region import PixelBox
@@ -37,7 +36,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass
-class IncomingMask:
+class IncomingMask(Closing):
     """A mask on a label grid; see `Incoming`.
 
     Every label pixel has the value of the mask's pixel that its centre lies in.
@@ -108,17 +107,6 @@ class IncomingMask:
         """Let go of the file."""
         self._bands = {}
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_mask(

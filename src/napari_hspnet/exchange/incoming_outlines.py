@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +20,13 @@ from napari_hspnet.exchange.geojson import Origin
 from napari_hspnet.exchange.incoming import (
     LEFT,
     REST,
+    Closing,
     FoundName,
     guess_grade,
     ignored_name,
     other_slide_note,
-    stretch,
 )
-from napari_hspnet.exchange.output import Cancel, Report, stop_if
+from napari_hspnet.exchange.output import Cancel, Report, stop_if, stretch
 from napari_hspnet.exchange.reading_geojson import Found, read_outlines
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.region import PixelBox
@@ -44,7 +43,7 @@ _ROUNDING = 0.01
 
 
 @dataclass
-class IncomingOutlines:
+class IncomingOutlines(Closing):
     """Outlines on a label grid; see `Incoming`.
 
     Where they overlap, the one with the smaller area lies on top, so that a region
@@ -94,17 +93,6 @@ class IncomingOutlines:
 
     def close(self) -> None:
         """Nothing is open any more."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_outlines(

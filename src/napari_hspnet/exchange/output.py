@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from napari_hspnet.cases.failures import output_failures
 from napari_hspnet.errors import CancelledError, OutputError
@@ -16,11 +17,13 @@ from napari_hspnet.errors import CancelledError, OutputError
 __all__ = [
     "Cancel",
     "Report",
+    "Watched",
     "new_file",
     "new_folder",
     "refuse_existing",
     "refuse_existing_folder",
     "stop_if",
+    "stretch",
 ]
 
 Report = Callable[[float], None]
@@ -158,6 +161,38 @@ def new_folder(
             shutil.rmtree(beside, ignore_errors=True)
             if path.exists():
                 shutil.rmtree(former, ignore_errors=True)
+
+
+def stretch(progress: Report | None, start: float, stop: float) -> Report | None:
+    """Tells the progress of one step as that of the whole, from `start` to `stop`."""
+    if progress is None:
+        return None
+    return lambda part: progress(start + (stop - start) * min(1.0, part))
+
+
+class Watched:
+    """A file to write that stops whoever writes to it once the user has cancelled.
+
+    Encoders of images have no other place where one could ask them to.
+    """
+
+    def __init__(self, file: IO[bytes], cancel: Cancel | None) -> None:
+        self._file, self._cancel = file, cancel
+
+    def write(self, data: bytes) -> int:
+        """Write, unless cancelled.
+
+        Raises
+        ------
+        CancelledError
+            If cancelled.
+        """
+        stop_if(self._cancel)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """Hand on what is held."""
+        self._file.flush()
 
 
 def _sync(path: Path) -> None:

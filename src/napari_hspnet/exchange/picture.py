@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from napari_hspnet.cases.words import local_time
 from napari_hspnet.classes import CLASSES, NOT_RUN, SKIPPED, UNREADABLE
 from napari_hspnet.errors import InputError, RegionError
 from napari_hspnet.exchange.about import ExportInfo
-from napari_hspnet.exchange.frame import Frame, checked_mpp
+from napari_hspnet.exchange.frame import Frame
 from napari_hspnet.exchange.legend import (
     ALARM,
     GREY,
@@ -27,9 +27,17 @@ from napari_hspnet.exchange.legend import (
     mm2_text,
     strip,
 )
-from napari_hspnet.exchange.output import Cancel, Report, new_file, refuse_existing, stop_if
+from napari_hspnet.exchange.output import (
+    Cancel,
+    Report,
+    Watched,
+    new_file,
+    refuse_existing,
+    stop_if,
+    stretch,
+)
 from napari_hspnet.exchange.overlay import Drawn, Look, draw, line_scale, swatch
-from napari_hspnet.exchange.png import PNG_PIXELS
+from napari_hspnet.exchange.png import PNG_PIXELS, checked_mpp
 from napari_hspnet.exchange.seen import Inside, Seen
 from napari_hspnet.exchange.sources import LabelSource
 from napari_hspnet.slides import LabelGrid, PixelBox, Region, Slide
@@ -37,17 +45,18 @@ from napari_hspnet.slides import LabelGrid, PixelBox, Region, Slide
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["NOT_ANALYSED", "SIDE", "Watched", "fitting_mpp", "write_picture"]
+__all__ = ["NOT_ANALYSED", "REASONS", "SIDE", "fitting_mpp", "write_picture"]
 
 SIDE = 3000
 """Pixels of a picture's longer side, where none is asked for."""
 
+REASONS: Mapping[int, str] = MappingProxyType(
+    {SKIPPED: "no tissue found", UNREADABLE: "unreadable", NOT_RUN: "not run"}
+)
+"""Why something was not analysed."""
+
 NOT_ANALYSED: Mapping[int, str] = MappingProxyType(
-    {
-        SKIPPED: "not analysed: no tissue found",
-        UNREADABLE: "not analysed: unreadable",
-        NOT_RUN: "not analysed: not run",
-    }
+    {value: f"not analysed: {why}" for value, why in REASONS.items()}
 )
 """What the legend says of the values that are no grade."""
 
@@ -130,9 +139,9 @@ def write_picture(
         def inside(part: PixelBox) -> Mask | None:
             return drawn_region.mask(part, grid)
 
-    seen = Seen.of(labels, frame, box, inside, _part(progress, 0.0, 0.3), cancel)
+    seen = Seen.of(labels, frame, box, inside, stretch(progress, 0.0, 0.3), cancel)
     look = Look.of(about, fill)
-    drawn = draw(slide, seen, look, _part(progress, 0.3, 0.5), cancel)
+    drawn = draw(slide, seen, look, stretch(progress, 0.3, 0.8), cancel)
     stop_if(cancel)
     image = _with_strip(drawn, seen, look, about, region is not None)
     text = PngImagePlugin.PngInfo()
@@ -147,28 +156,6 @@ def write_picture(
     if progress is not None:
         progress(1.0)
     return path
-
-
-class Watched:
-    """A file to write that stops whoever writes to it once the user has cancelled."""
-
-    def __init__(self, file: IO[bytes], cancel: Cancel | None) -> None:
-        self._file, self._cancel = file, cancel
-
-    def write(self, data: bytes) -> int:
-        """Write, unless cancelled.
-
-        Raises
-        ------
-        CancelledError
-            If cancelled.
-        """
-        stop_if(self._cancel)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        """Hand on what is held."""
-        self._file.flush()
 
 
 def _with_strip(drawn: Drawn, seen: Seen, look: Look, about: ExportInfo, part: bool) -> Image:
@@ -247,10 +234,3 @@ def _refuse_large(frame: Frame) -> None:
             "programs open",
             advice=f"Choose {coarser:g} µm per pixel or more for the picture",
         )
-
-
-def _part(progress: Report | None, begun: float, share: float) -> Report | None:
-    if progress is None:
-        return None
-    told = progress
-    return lambda done: told(begun + share * done)

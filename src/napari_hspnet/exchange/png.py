@@ -4,22 +4,57 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_hspnet.classes import Palette
 from napari_hspnet.errors import InputError
 from napari_hspnet.exchange.about import ExportInfo, colour_table
 from napari_hspnet.exchange.output import Cancel, Report, new_file, refuse_existing, stop_if
 from napari_hspnet.exchange.sources import LabelSource
 from napari_hspnet.slides.grid import LabelGrid
 
-__all__ = ["PNG_PIXELS", "png_shape", "write_png"]
+__all__ = ["PNG_PIXELS", "checked_mpp", "indexed", "png_shape", "write_png"]
 
 PNG_PIXELS = 80_000_000
 """Larger PNGs make Pillow and others suspect a decompression bomb."""
 
 _READ = 2048
+
+
+def checked_mpp(mpp: float) -> float:
+    """A resolution that can be asked for.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not (math.isfinite(mpp) and mpp > 0):
+        raise InputError(f"{mpp} µm per pixel is no resolution", advice="Give a number above zero")
+    return mpp
+
+
+def indexed(values: npt.NDArray[np.uint8], palette: Palette) -> Any:
+    """Class values as a picture of palette indices.
+
+    Parameters
+    ----------
+    values : ndarray of uint8, (h, w)
+        As in a mask.
+    palette : Palette
+        Colours of the four classes.
+    """
+    from PIL import Image
+
+    flat = [(0, 0, 0)] * 256
+    for value, colour in colour_table(palette).items():
+        flat[value] = colour
+    image = Image.fromarray(values)
+    image.putpalette([part for colour in flat for part in colour])
+    return image
 
 
 def png_shape(grid: LabelGrid, mpp: float | None = None) -> tuple[int, int]:
@@ -30,9 +65,7 @@ def png_shape(grid: LabelGrid, mpp: float | None = None) -> tuple[int, int]:
     InputError
         If that is not a size that can be opened again.
     """
-    mpp = grid.mpp if mpp is None else mpp
-    if not (math.isfinite(mpp) and mpp > 0):
-        raise InputError(f"{mpp} µm per pixel is no resolution", advice="Give a number above zero")
+    mpp = grid.mpp if mpp is None else checked_mpp(mpp)
     height, width = (max(1, math.ceil(side * grid.mpp / mpp - 1e-6)) for side in grid.shape)
     if height * width > PNG_PIXELS:
         coarser = math.ceil(mpp * math.sqrt(height * width / PNG_PIXELS) * 10 + 0.1) / 10
@@ -79,7 +112,7 @@ def write_png(
     CancelledError
         If `cancel` was set.
     """
-    from PIL import Image, PngImagePlugin
+    from PIL import PngImagePlugin
 
     path = Path(path)
     refuse_existing(path, overwrite)
@@ -87,11 +120,7 @@ def write_png(
     mpp = grid.mpp if mpp is None else mpp
     shape = png_shape(grid, mpp)
     values = _sampled(labels, shape, mpp, progress, cancel)
-    image = Image.fromarray(values)
-    flat = [(0, 0, 0)] * 256
-    for value, colour in colour_table(about.palette).items():
-        flat[value] = colour
-    image.putpalette([part for colour in flat for part in colour])
+    image = indexed(values, about.palette)
     text = PngImagePlugin.PngInfo()
     for key, said in about.facts().items():
         text.add_itxt(key, said)

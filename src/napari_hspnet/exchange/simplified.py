@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari_hspnet.errors import InputError
 from napari_hspnet.exchange.output import Cancel, stop_if
 
-__all__ = ["MOST_POINTS", "simplified"]
+__all__ = ["MOST_POINTS", "refuse_too_many", "simplified"]
 
 MOST_POINTS = 4_300_000
 """Simplified at once: about 1.5 GB."""
@@ -53,11 +53,7 @@ def simplified(
 
     if not len(polygons):
         return polygons
-    if shapely.get_num_coordinates(polygons).sum() > MOST_POINTS:
-        raise InputError(
-            "The outlines have too many corners to be simplified",
-            advice="Export them as they are (without --simplify)",
-        )
+    refuse_too_many(int(shapely.get_num_coordinates(polygons).sum()))
     matched = _matched(polygons)
     stop_if(cancel)
     result: list[Any] = []
@@ -78,6 +74,21 @@ def simplified(
     if failure:
         raise failure[0]
     return np.asarray(result[0], dtype=object)
+
+
+def refuse_too_many(corners: int) -> None:
+    """Raise where outlines have more corners than can be simplified at once.
+
+    Raises
+    ------
+    InputError
+        If so.
+    """
+    if corners > MOST_POINTS:
+        raise InputError(
+            "The outlines have too many corners to be simplified",
+            advice="Export them as they are, without simplifying",
+        )
 
 
 def _matched(polygons: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet.cases import ReviewRegion
-from napari_hspnet.classes import CLASS_BY_VALUE, NOT_RUN, SKIPPED, UNREADABLE
+from napari_hspnet.classes import CLASS_BY_VALUE, NOT_RUN, SKIPPED, UNREADABLE, VALUE_NAMES
 from napari_hspnet.errors import InputError
-from napari_hspnet.exchange.about import VALUE_NAMES, ExportInfo, value_names
-from napari_hspnet.exchange.described import Describer
+from napari_hspnet.exchange.about import ExportInfo, value_names
+from napari_hspnet.exchange.described import Describer, comments_text
 from napari_hspnet.exchange.outlines import outline_id, outlines, region_id
-from napari_hspnet.exchange.output import Cancel, Report, new_file, stop_if
+from napari_hspnet.exchange.output import Cancel, Report, new_file, stop_if, stretch
 from napari_hspnet.exchange.sources import LabelSource
 from napari_hspnet.exchange.table_files import FILES, Column, Row
 
@@ -94,20 +93,17 @@ def write_table(
     rows = _Rows(labels, about, describer, worst, cancel)
     make = FILES[kind]()
     with new_file(path, overwrite) as beside, make(beside, rows.columns, about) as file:
-        file.slide(rows.slide(partial(_told, progress, 0.0, _COUNTED)))
+        file.slide(rows.slide(stretch(progress, 0.0, _COUNTED)))
+        counted = stretch(progress, _COUNTED, _REGIONS)
         for number, region in enumerate(describer.regions):
             stop_if(cancel)
             file.region(*rows.region(region))
-            _told(progress, _COUNTED, _REGIONS, (number + 1) / len(describer.regions))
-        found = outlines(labels, partial(_told, progress, _REGIONS, 1.0), cancel)
+            if counted is not None:
+                counted((number + 1) / len(describer.regions))
+        found = outlines(labels, stretch(progress, _REGIONS, 1.0), cancel)
         for value, polygon in found:
             file.outline(*rows.outline(value, polygon))
     return path
-
-
-def _told(progress: Report | None, begun: float, ended: float, part: float) -> None:
-    if progress is not None:
-        progress(begun + (ended - begun) * part)
 
 
 @dataclass(frozen=True)
@@ -144,7 +140,7 @@ class _Rows:
             *((name, "text") for name in texts),
         )
 
-    def slide(self, progress: Report) -> Row:
+    def slide(self, progress: Report | None) -> Row:
         """The whole slide."""
         counts = np.zeros(256, np.int64)
         height, width = self.labels.grid.shape
@@ -154,7 +150,8 @@ class _Rows:
                 stop_if(self.cancel)
                 box = (min(rows, height - y), min(columns, width - x))
                 counts += np.bincount(self.labels.read(y, x, *box).ravel(), minlength=256)
-            progress(min(1.0, (y + rows) / height))
+            if progress is not None:
+                progress((y + rows) / height)
         found = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
         mpp = self.about.grid.mpp
         return {
@@ -189,9 +186,7 @@ class _Rows:
         if region.tag:
             row["tag"] = region.tag
         if region.comments:
-            row["comments"] = "\n".join(
-                f"{c.reader}, {c.time[:10]}: {c.text}" for c in region.comments
-            )
+            row["comments"] = comments_text(region)
         return row, shape
 
     def outline(self, value: int, polygon: Any) -> tuple[Row, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, Self
@@ -60,7 +61,24 @@ class TableFile(Protocol):
     ) -> None: ...
 
 
-class _CsvFile:
+class _Closed(AbstractContextManager[Any]):
+    """Finished at the end of a ``with`` statement, unless that raises; closed in any case."""
+
+    def finish(self) -> None:
+        """Write what comes last."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            self.close()
+
+
+class _CsvFile(_Closed):
     """UTF-8, a header, several values in one cell joined by "; "."""
 
     def __init__(self, path: Path, columns: Sequence[Column], about: ExportInfo) -> None:
@@ -84,19 +102,11 @@ class _CsvFile:
     def outline(self, row: Row, shape: Any) -> None:
         self.slide(row)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._file.close()
 
 
-class _JsonFile:
+class _JsonFile(_Closed):
     """One document: hspnet, slide, regions, outlines."""
 
     def __init__(self, path: Path, columns: Sequence[Column], about: ExportInfo) -> None:
@@ -130,22 +140,15 @@ class _JsonFile:
             self._file.write(f',\n"{self._in}": [')
         return False
 
-    def __enter__(self) -> Self:
-        return self
+    def finish(self) -> None:
+        self._begin("outlines")
+        self._file.write("\n]}\n")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._begin("outlines")
-            self._file.write("\n]}\n")
+    def close(self) -> None:
         self._file.close()
 
 
-class _ParquetFile:
+class _ParquetFile(_Closed):
     """GeoParquet 1.1; borders in µm from the slide's origin, which is no place on earth."""
 
     def __init__(self, path: Path, columns: Sequence[Column], about: ExportInfo) -> None:
@@ -205,20 +208,11 @@ class _ParquetFile:
             self._writer.write_table(self._table.from_pylist(self._rows, self._schema))
         self._rows, self._bytes = [], 0
 
-    def __enter__(self) -> Self:
-        return self
+    def finish(self) -> None:
+        self._write()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._write()
-        finally:
-            self._writer.close()
+    def close(self) -> None:
+        self._writer.close()
 
 
 Maker = Callable[[Path, Sequence[Column], ExportInfo], TableFile]

@@ -20,16 +20,17 @@ from napari_hspnet.cases import REVIEWED, SIGNED_OFF, CaseSnapshot, Selection
 from napari_hspnet.cases.review import ReviewRegion
 from napari_hspnet.classes import BACKGROUND, CIN3, CLASSES
 from napari_hspnet.errors import CaseMismatchError, InputError
-from napari_hspnet.exchange.about import ExportInfo, colour_table
-from napari_hspnet.exchange.frame import Frame, checked_mpp
+from napari_hspnet.exchange.about import ExportInfo
+from napari_hspnet.exchange.frame import Frame
 from napari_hspnet.exchange.output import (
     Cancel,
     Report,
+    Watched,
     new_folder,
     refuse_existing_folder,
     stop_if,
 )
-from napari_hspnet.exchange.picture import Watched
+from napari_hspnet.exchange.png import checked_mpp, indexed
 from napari_hspnet.exchange.sources import LabelSource
 from napari_hspnet.slides import LEVEL_TOLERANCE, PixelBox, Slide
 
@@ -244,14 +245,7 @@ def _save_image(path: Path, crop: _Crop, slide: Slide, cancel: Cancel | None) ->
 def _save_mask(
     path: Path, mask: Array, crop: _Crop, about: ExportInfo, cancel: Cancel | None
 ) -> None:
-    from PIL import Image
-
-    image = Image.fromarray(mask)
-    flat = [(0, 0, 0)] * 256
-    for value, colour in colour_table(about.palette).items():
-        flat[value] = colour
-    image.putpalette([part for colour in flat for part in colour])
-    _save(image, path, crop, cancel)
+    _save(indexed(mask, about.palette), path, crop, cancel)
 
 
 def _save(image: Any, path: Path, crop: _Crop, cancel: Cancel | None) -> None:

@@ -18,6 +18,7 @@ from napari_hspnet.exchange import (
     ExportInfo,
     png_shape,
 )
+from napari_hspnet.exchange.output import stretch
 from napari_hspnet.jobs.formats import FORMATS, ExportOptions, ExportResult, Format, refuse_outputs
 from napari_hspnet.slides import LabelGrid, Slide
 
@@ -140,26 +141,18 @@ def export_case(
     for key, path in outputs.items():
         share = FORMATS[key].share
 
-        def told(
-            part: float, name: str = path.name, base: float = before, share: float = share
-        ) -> None:
-            if progress is not None:
-                progress(f"Writing {name}", min(1.0, (base + part * share) / total))
-
+        told = _named(progress, f"Writing {path.name}", before / total, (before + share) / total)
         told(0.0)
         writing.write(key, path, told, cancel)
         before += share
     return ExportResult(outputs, about, tuple(writing.warnings))
 
 
-def _part_of(
-    progress: Report | None, doing: str, begun: float, share: float
+def _named(
+    progress: Report | None, doing: str, begun: float, ended: float
 ) -> Callable[[float], None]:
-    def told(part: float) -> None:
-        if progress is not None:
-            progress(doing, min(1.0, begun + part * share))
-
-    return told
+    told = None if progress is None else partial(progress, doing)
+    return stretch(told, begun, ended) or (lambda part: None)
 
 
 class _Writing:

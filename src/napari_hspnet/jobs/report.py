@@ -20,16 +20,14 @@ from napari_hspnet.classes import (
     BACKGROUND,
     CLASS_BY_VALUE,
     CLASSES,
-    NOT_RUN,
     PAPER,
-    SKIPPED,
-    UNREADABLE,
     Palette,
 )
 from napari_hspnet.errors import CaseMismatchError, InputError
 from napari_hspnet.exchange.about import ExportInfo
-from napari_hspnet.exchange.output import stop_if
+from napari_hspnet.exchange.output import stop_if, stretch
 from napari_hspnet.exchange.overlay import Look
+from napari_hspnet.exchange.picture import NOT_ANALYSED, REASONS
 from napari_hspnet.exchange.report import (
     AreaRow,
     Change,
@@ -41,7 +39,7 @@ from napari_hspnet.exchange.report import (
     SlideSize,
     WorstGrade,
 )
-from napari_hspnet.jobs.report_pictures import Pictures, part_of, swatch_of
+from napari_hspnet.jobs.report_pictures import Pictures, swatch_of
 from napari_hspnet.slides import PixelBox, Region, Slide
 
 __all__ = ["MOST_REGIONS", "gather"]
@@ -53,11 +51,6 @@ MOST_REGIONS = 12
 """Review regions that are told of at length, where none are named."""
 
 _BLOCK = 2048
-_OTHERS: Mapping[int, str] = {
-    SKIPPED: "no tissue found",
-    UNREADABLE: "unreadable",
-    NOT_RUN: "not run",
-}
 _SETTINGS: Mapping[str, str] = {
     "window": "window (px)",
     "stride": "stride (px)",
@@ -121,7 +114,7 @@ def gather(
     chosen = _named(snapshot, regions)
     about = ExportInfo.of_snapshot(snapshot, "composite", palette, name_slide)
     look = Look.of(about)
-    counted = _Counted.of(snapshot.composite, part_of(progress, 0.0, 0.4), cancel)
+    counted = _Counted.of(snapshot.composite, stretch(progress, 0.0, 0.4), cancel)
     square = (snapshot.grid.mpp / 1000) ** 2
     shown = {value: n * square for value, n in counted.shown.items()}
     left_out = 0
@@ -131,7 +124,7 @@ def gather(
     if progress is not None:
         progress(0.45)
     drawing = Pictures(snapshot, slide, look, cancel)
-    picture = drawing.overview(part_of(progress, 0.45, 0.25))
+    picture = drawing.overview(stretch(progress, 0.45, 0.7))
     told = []
     for number, region in enumerate(chosen):
         stop_if(cancel)
@@ -149,7 +142,7 @@ def gather(
             for value in (BACKGROUND, *(c.value for c in CLASSES))
         ),
         not_analysed=tuple(
-            _row(value, name, counted, square, look) for value, name in _OTHERS.items()
+            _row(value, name, counted, square, look) for value, name in REASONS.items()
         ),
         changes=tuple(
             Change(grade_name(before), grade_name(after), n * square)
@@ -265,7 +258,7 @@ def _region(
 ) -> ReportRegion:
     mm2 = _grades(snapshot, region, cancel).mm2
     names = {BACKGROUND: grade_name(BACKGROUND)} | {c.value: c.name for c in CLASSES}
-    names |= {value: f"not analysed: {name}" for value, name in _OTHERS.items()}
+    names |= NOT_ANALYSED
     plain, overlay = drawing.region(region)
     box, mpp = region.box, snapshot.grid.mpp
     return ReportRegion(

@@ -11,6 +11,7 @@ from napari_hspnet.cases import CaseSnapshot
 from napari_hspnet.cases.review import ReviewRegion
 from napari_hspnet.exchange.frame import Frame
 from napari_hspnet.exchange.legend import ScaleBar, above, strip
+from napari_hspnet.exchange.output import stretch
 from napari_hspnet.exchange.overlay import Look, draw, swatch
 from napari_hspnet.exchange.picture import fitting_mpp
 from napari_hspnet.exchange.report import ReportPicture
@@ -21,7 +22,7 @@ from napari_hspnet.slides import PixelBox, Slide
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Pictures", "part_of", "swatch_of"]
+__all__ = ["Pictures", "swatch_of"]
 
 Report = Callable[[float], None]
 Cancel = threading.Event
@@ -50,8 +51,8 @@ class Pictures:
         grid = self._snapshot.grid
         whole = PixelBox(0, 0, *grid.shape)
         frame = Frame.around(whole, grid, fitting_mpp(slide, grid, whole, _OVERVIEW))
-        seen = Seen.of(self._labels, frame, whole, None, part_of(progress, 0.0, 0.5), self._cancel)
-        drawn = draw(slide, seen, self._look, part_of(progress, 0.5, 0.5), self._cancel)
+        seen = Seen.of(self._labels, frame, whole, None, stretch(progress, 0.0, 0.5), self._cancel)
+        drawn = draw(slide, seen, self._look, stretch(progress, 0.5, 1.0), self._cancel)
         if seen.enlarged:
             self._note("In the picture of the slide, foci smaller than a pixel are drawn larger")
         self._whole(drawn.whole)
@@ -108,11 +109,3 @@ def _picture(image: Image, kind: str, says: str, **how: Any) -> ReportPicture:
     held = io.BytesIO()
     image.save(held, format=kind, **how)
     return ReportPicture(held.getvalue(), f"image/{kind.lower()}", image.width, image.height, says)
-
-
-def part_of(progress: Report | None, begun: float, share: float) -> Report | None:
-    """Tells the progress of a part of the work as that of all of it."""
-    if progress is None:
-        return None
-    told = progress
-    return lambda done: told(begun + share * done)
