@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -236,3 +238,48 @@ def test_cancelling_leaves_nothing(folder, tmp_path, monkeypatch, capsys):
     assert main(["export", str(folder), "--out", str(out), "--format", "ome-tiff,geojson"]) == 130
     assert "Interrupted" in capsys.readouterr().err
     assert not list(out.iterdir())
+
+
+def test_review_regions_as_outlines_of_their_own(told, tmp_path):
+    told("--format", "geojson", "--name", "with", "--review-regions")
+    told("--format", "geojson", "--name", "without")
+    names = {}
+    for name in ("with", "without"):
+        text = (tmp_path / "out" / f"{name}.geojson").read_text(encoding="utf-8")
+        features = json.loads(text)["features"]
+        names[name] = {f["properties"].get("name") for f in features} - {None}
+    assert names == {"with": {"Region 1, signed off", "Region 2, to do"}, "without": set()}
+
+
+def test_a_picture_of_a_part_and_crops_cut_into_squares(told, tmp_path):
+    slide = ("--slide", tmp_path / "biopsy.tiff")
+    part = ("--picture-region", "300,200,400,100", "--picture-mpp", 1, "--picture-fill")
+    told("--format", "picture", *slide, *part)
+    told("--format", "training", *slide, "--training-tile", 100)
+    out = tmp_path / "out"
+    with Image.open(out / "biopsy-picture.png") as image:
+        assert image.width == 400
+        shown = np.asarray(image.convert("RGB"))[:100]
+    # The middle of what was made CIN3 is filled.
+    assert shown[30, 50, 0] > shown[30, 50, 1] + 30
+    sizes = {Image.open(path).size for path in (out / "biopsy-training" / "masks").iterdir()}
+    assert sizes == {(100, 100)}
+
+
+def test_nothing_to_train_on_is_said_before_anything_is_written(folder, call, tmp_path):
+    with Case.open(folder, read_only=False) as case:
+        case.review.set_state([1], "to do", ANN)
+    answer = call("--format", "ome-tiff,training", "--slide", tmp_path / "biopsy.tiff")
+    refused(answer, "nothing to train on")
+    assert not (tmp_path / "out").exists()
+
+
+def test_exporting_needs_no_network(folder, tmp_path):
+    code = (
+        "import sys; from napari_hspnet.cli import main; "
+        f"code = main(['export', {str(folder)!r}, '--out', {str(tmp_path / 'out')!r}, "
+        "'--format', 'ome-tiff,geojson,csv,report']); "
+        "assert not {'torch', 'napari', 'qtpy'} & set(sys.modules); sys.exit(code)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()

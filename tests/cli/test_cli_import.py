@@ -13,14 +13,12 @@ import tifffile
 import typer
 from PIL import Image
 
-from napari_hspnet.cases import Case
+from napari_hspnet.cases import Case, Selection
 from napari_hspnet.cli import main
-from napari_hspnet.slides import LabelGrid
+from napari_hspnet.slides import LabelGrid, PixelBox
 
 from cases.case_tools import block, run_record, slide_info
-
-ANN, BEN = "Dr. Ann", "Dr. Ben"
-SHAPE = (600, 1200)
+from cli.case_made import ANN, BEN, SHAPE, refused
 
 
 def prediction():
@@ -92,16 +90,6 @@ def unknown(outlines):
         feature(300, 200, 500, 400, "High grade"), feature(0, 0, 50, 10, None),
         feature(60, 0, 70, 10, "CIN1"),
     )  # fmt: skip
-
-
-def refused(answer, *words):
-    code, out, err = answer
-    assert code == 2, err
-    assert out == ""
-    errors = [line for line in err.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1, err
-    for word in words:
-        assert word.lower() in errors[0].lower(), errors[0]
 
 
 def overlay(folder, what="classes"):
@@ -340,3 +328,32 @@ def test_imports_neither_torch_nor_napari(folder, known):
         [sys.executable, "-c", code], capture_output=True, env={**os.environ}, check=False
     )
     assert ran.returncode == 0, ran.stderr.decode()
+
+
+def sign_off(folder, box):
+    with Case.open(folder, read_only=False) as case:
+        (region,) = case.review.add([Selection.of_box(PixelBox(*box), SHAPE)], "drawn", BEN)
+        case.review.set_state([region.id], "signed off", BEN)
+    return region.id
+
+
+def test_what_is_signed_off_stays_and_is_said(call, known, folder):
+    number = sign_off(folder, (0, 0, 300, 1200))
+    _, out, err = call(known, "--preview")
+    assert f"left as they are: 0.021 mm² in region {number}." in err
+    assert "CIN1 → CIN2  0.020 mm²" in out
+    code, out, err = call(known, "--reader", ANN, "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["left_locked"] == said["imported"]["left_locked"] == [number]
+    after = overlay(folder)
+    np.testing.assert_array_equal(after[:300], prediction()[:300])
+    assert (after[300:400, 300:500] == 3).all()
+
+
+def test_nothing_but_what_is_signed_off_is_refused(call, known, folder):
+    sign_off(folder, (0, 0, 600, 1200))
+    refused(call(known, "--reader", ANN), "signed off", "unlock")
+    np.testing.assert_array_equal(overlay(folder), prediction())
+    with Case.open(folder) as case:
+        assert case.journal.last == 4

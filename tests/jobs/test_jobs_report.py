@@ -153,7 +153,7 @@ def test_without_the_slide_there_is_no_picture_of_it(made):
 def test_another_slide_is_refused(made):
     _, snapshot, slide = made
     other = replace(snapshot, slide=replace(snapshot.slide, fingerprint="ee" * 32))
-    with pytest.raises(CaseMismatchError, match="another slide"):
+    with pytest.raises(CaseMismatchError, match="belongs to"):
         gather(other, slide)
 
 

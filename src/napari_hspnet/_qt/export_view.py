@@ -160,6 +160,11 @@ class ExportView(QWidget):
             "scanned area, others at that of the whole image"
         )
         narrow(self.origin)
+        self.review_regions = _box(
+            "Review regions as outlines too",
+            "export_review_regions",
+            "In the GeoJSON, without a class, named by number and state",
+        )
         self.name_slide = _box(
             "Say the slide's file name in the files",
             "export_name_slide",
@@ -198,7 +203,9 @@ class ExportView(QWidget):
             if key:
                 self._option_rows[field] = (label, key)
         last = grid.rowCount()
-        for number, box in enumerate((self.name_slide, self.comments, self.overwrite)):
+        for number, box in enumerate(
+            (self.review_regions, self.name_slide, self.comments, self.overwrite)
+        ):
             grid.addWidget(box, last + number, 0, 1, 2)
         return holder
 
@@ -253,6 +260,7 @@ class ExportView(QWidget):
             "training_mpp": self.training_mpp.value() or None,
             "origin": origin,
             "simplify_um": self.simplify.value(),
+            "review_regions": self.review_regions.isChecked(),
             "name_slide": self.name_slide.isChecked(),
             "comments": self.comments.isChecked(),
             "overwrite": self.overwrite.isChecked(),

@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.failures import case_failures
+from napari_hspnet.errors import CaseMismatchError
 from napari_hspnet.slides.types import Bounds, SlideInfo
 
 __all__ = ["SlideFacts", "read_facts", "said_bounds"]
@@ -52,6 +53,22 @@ class SlideFacts:
             If its µm per pixel is unknown.
         """
         return cls(info.name, info.fingerprint, info.shape, info.require_mpp(), info.bounds, True)
+
+    def refuse_other(self, info: SlideInfo) -> None:
+        """Raise where an open slide is another one.
+
+        Raises
+        ------
+        CaseMismatchError
+            If so.
+        """
+        if info.fingerprint != self.fingerprint:
+            raise CaseMismatchError(
+                f"The case belongs to {self.name} ({self.fingerprint[:12]}…), the slide is "
+                f"{info.name} ({info.fingerprint[:12]}…)",
+                advice="Name that slide",
+                path=info.path,
+            )
 
 
 def said_bounds(info: SlideInfo) -> dict[str, Any]:

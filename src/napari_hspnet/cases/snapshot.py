@@ -120,6 +120,24 @@ class CaseSnapshot:
         """The runs that count, the topmost first."""
         return self.composite.runs
 
+    def named(self, numbers: Iterable[int]) -> tuple[ReviewRegion, ...]:
+        """Review regions by their numbers, each once.
+
+        Raises
+        ------
+        InputError
+            If there was none of such a number.
+        """
+        known = {region.id: region for region in self.regions}
+        wanted = list(dict.fromkeys(numbers))
+        for number in wanted:
+            if number not in known:
+                raise InputError(
+                    f"The case has no region {number}",
+                    advice=f"Those it has: {', '.join(map(str, known)) or 'none'}",
+                )
+        return tuple(known[number] for number in wanted)
+
     def selection(self, region_id: int) -> Selection:
         """The pixels of one of `regions`.
 

@@ -13,7 +13,7 @@ import typer
 
 from napari_hspnet.classes import DEMO_BANNER, PALETTES, RESEARCH_USE_ONLY
 from napari_hspnet.cli.case_parts import AsAfter, AsJson, CaseFolder, Until, sequence_at
-from napari_hspnet.cli.options import parse_formats
+from napari_hspnet.cli.options import Where, parse_formats, parse_region
 from napari_hspnet.cli.screen import note, print_json, progress_bar, stop_signals, warn
 from napari_hspnet.errors import InputError
 
@@ -31,13 +31,6 @@ class Kind(StrEnum):
     correction = "correction"
     prediction = "prediction"
     difference = "difference"
-
-
-class Where(StrEnum):
-    """Which point of a slide is (0, 0) in GeoJSON."""
-
-    bounds = "bounds"
-    level0 = "level0"
 
 
 class Colours(StrEnum):
@@ -99,6 +92,20 @@ def export_files(
     simplify: Annotated[
         float, typer.Option("--simplify", metavar="UM", min=0, help="Simplify GeoJSON outlines.")
     ] = 0.0,
+    review_regions: Annotated[
+        bool, typer.Option("--review-regions", help="Review regions as outlines in GeoJSON too.")
+    ] = False,
+    picture_region: Annotated[
+        str | None,
+        typer.Option("--picture-region", metavar="X,Y,W,H", help="What the picture shows, in µm."),
+    ] = None,
+    picture_fill: Annotated[
+        bool, typer.Option("--picture-fill", help="Fill areas in the picture.")
+    ] = False,
+    training_tile: Annotated[
+        float | None,
+        typer.Option("--training-tile", metavar="UM", help="Cut training crops into squares."),
+    ] = None,
     palette: Annotated[Colours, typer.Option("--palette", help="Colours.")] = Colours.paper,
     slide_name: Annotated[
         bool, typer.Option("--slide-name", help="Say the slide's file name in the files.")
@@ -137,6 +144,10 @@ def export_files(
             training_mpp=training_mpp,
             origin=origin.value,
             simplify_um=simplify,
+            review_regions=review_regions,
+            picture_region=None if picture_region is None else parse_region(picture_region),
+            picture_fill=picture_fill,
+            training_tile_um=training_tile,
             name_slide=slide_name,
             comments=comments,
             overwrite=overwrite,

@@ -122,6 +122,8 @@ def import_file(
                 locks=case.review.locks,
             )
             result = None
+            if not preview and plan.locked and not plan.pixels:
+                raise case.review.locked_error(plan.locked)
             if not preview:
                 said = work.say("Correcting")
                 result = import_plan(case, plan, name, said, work.cancel)
@@ -200,8 +202,13 @@ def _called(incoming: Incoming, found: FoundName) -> str:
 def _tell(
     case: Case, incoming: Incoming, plan: ImportPlan, result: EditResult | None, as_json: bool
 ) -> None:
+    from napari_hspnet.cases.words import area_text
+
     mpp = case.grid.mpp
     became = None if result is None else result_facts(case, result)
+    if became is not None:
+        # The plan has left them out already.
+        became["left_locked"] = sorted({*became["left_locked"], *plan.locked})
     if as_json:
         square = (mpp / 1000) ** 2
         pairs = sorted(plan.changes.items())
@@ -222,12 +229,17 @@ def _tell(
                 for (shown, becomes), pixels in pairs
             ],
             "box_um": box_um(plan.box, mpp),
+            "left_locked": sorted(plan.locked),
             "imported": became,
         }
         print_json(said)
         return
     for text in plan.warnings:
         note(f"{text}.")
+    if plan.locked:
+        regions = ", ".join(map(str, sorted(plan.locked)))
+        held = area_text(sum(plan.locked.values()), mpp)
+        note(f"Signed off and left as they are: {held} in region {regions}.")
     for line in result_lines(became) if became is not None else _would_change(plan):
         typer.echo(line)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from napari_hspnet.errors import InputError
@@ -10,7 +11,14 @@ from napari_hspnet.errors import InputError
 if TYPE_CHECKING:
     from napari_hspnet.slides import Region
 
-__all__ = ["parse_formats", "parse_point", "parse_polygon", "parse_region", "parse_size"]
+__all__ = ["Where", "parse_formats", "parse_point", "parse_polygon", "parse_region", "parse_size"]
+
+
+class Where(StrEnum):
+    """Which point of a slide is (0, 0) in GeoJSON."""
+
+    bounds = "bounds"
+    level0 = "level0"
 
 
 def parse_region(text: str | None) -> Region:

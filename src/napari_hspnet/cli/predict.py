@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_hspnet.classes import CLASS_BY_VALUE, DEMO_BANNER, RESEARCH_USE_ONLY
-from napari_hspnet.cli.options import parse_formats, parse_region
+from napari_hspnet.cli.options import Where, parse_formats, parse_region
 from napari_hspnet.cli.screen import duration, note, print_json, progress_bar, stop_signals, warn
 from napari_hspnet.errors import HspnetError
 
@@ -30,13 +30,6 @@ class Blend(StrEnum):
 
     gaussian = "gaussian"
     plain = "plain"
-
-
-class Where(StrEnum):
-    """Which point of a slide is (0, 0) in GeoJSON."""
-
-    bounds = "bounds"
-    level0 = "level0"
 
 
 def predict_slides(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from napari_hspnet.cases import REVIEWED, SIGNED_OFF, CaseSnapshot, Selection
 from napari_hspnet.cases.review import ReviewRegion
 from napari_hspnet.classes import BACKGROUND, CIN3, CLASSES
-from napari_hspnet.errors import CaseMismatchError, InputError
+from napari_hspnet.errors import InputError
 from napari_hspnet.exchange.about import ExportInfo
 from napari_hspnet.exchange.frame import Frame
 from napari_hspnet.exchange.output import (
@@ -34,7 +34,7 @@ from napari_hspnet.exchange.png import checked_mpp, indexed
 from napari_hspnet.exchange.sources import LabelSource
 from napari_hspnet.slides import LEVEL_TOLERANCE, PixelBox, Slide
 
-__all__ = ["IGNORE", "LARGEST", "is_training_folder", "write_training"]
+__all__ = ["IGNORE", "LARGEST", "is_training_folder", "regions_to_crop", "write_training"]
 
 IGNORE = 255
 """Value of a mask where nothing is to be learned: outside the region, or not analysed."""
@@ -121,16 +121,11 @@ def write_training(
         raise InputError(
             "Training crops need the slide's file, which was not named", advice="Name it"
         )
-    if slide.info.fingerprint != snapshot.slide.fingerprint:
-        raise CaseMismatchError(
-            f"The case belongs to another slide ({snapshot.slide.fingerprint[:12]}…)",
-            advice="Name that slide",
-            path=slide.info.path,
-        )
+    snapshot.slide.refuse_other(slide.info)
     refuse_existing_folder(folder, overwrite, is_training_folder)
     mpp = _checked(slide, labels, mpp)
     side = _side(tile_um, mpp)
-    chosen = _chosen(snapshot, regions)
+    chosen = regions_to_crop(snapshot, regions)
     crops = [crop for region in chosen for crop in _crops(region, labels, about, mpp, side)]
     rows = []
     with new_folder(folder, is_training_folder, overwrite, cancel) as beside:
@@ -185,19 +180,28 @@ def _side(tile_um: float | None, mpp: float) -> int:
     return min(LARGEST, max(1, round(tile_um / mpp)))
 
 
-def _chosen(snapshot: CaseSnapshot, numbers: Sequence[int] | None) -> tuple[ReviewRegion, ...]:
-    known = {region.id: region for region in snapshot.regions}
+def regions_to_crop(
+    snapshot: CaseSnapshot, numbers: Sequence[int] | None
+) -> tuple[ReviewRegion, ...]:
+    """The review regions that crops are made of.
+
+    Parameters
+    ----------
+    snapshot : CaseSnapshot
+        The case.
+    numbers : sequence of int or None
+        Of the regions; without, those reviewed or signed off that have no tag.
+
+    Raises
+    ------
+    InputError
+        There is no such region, or none at all.
+    """
+    done = (REVIEWED, SIGNED_OFF)
     if numbers is not None:
-        for number in numbers:
-            if number not in known:
-                raise InputError(
-                    f"The case has no region {number}",
-                    advice=f"Those it has: {', '.join(map(str, known)) or 'none'}",
-                )
-        chosen = tuple(known[number] for number in dict.fromkeys(numbers))
+        chosen = snapshot.named(numbers)
     else:
-        done = (REVIEWED, SIGNED_OFF)
-        chosen = tuple(r for r in known.values() if r.state in done and not r.tag)
+        chosen = tuple(r for r in snapshot.regions if r.state in done and not r.tag)
     if not chosen:
         raise InputError(
             "No region without a tag is reviewed or signed off, so there is nothing to train on",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_hspnet.cases import Case, CaseSnapshot, SlideFacts
 from napari_hspnet.cases.failures import output_failures
 from napari_hspnet.cases.grades import worst_grade
-from napari_hspnet.errors import CaseMismatchError, InputError
+from napari_hspnet.errors import InputError
 from napari_hspnet.exchange import (
     CaseLabels,
     ExportInfo,
@@ -57,12 +57,8 @@ def check_export(
         Something is there already, or the folder cannot be written.
     """
     outputs = options.outputs(facts)
-    if slide is not None and slide.info.fingerprint != facts.fingerprint:
-        raise CaseMismatchError(
-            f"The case belongs to {facts.name} ({facts.fingerprint[:12]}…), the slide is "
-            f"{slide.info.name} ({slide.info.fingerprint[:12]}…)",
-            advice="Name that slide",
-        )
+    if slide is not None:
+        facts.refuse_other(slide.info)
     for key in options.formats:
         if FORMATS[key].needs_slide and slide is None:
             raise InputError(
@@ -123,14 +119,11 @@ def export_case(
     snapshot = CaseSnapshot.of(case, options.entry, options.runs)
     if slide is not None:
         snapshot = replace(snapshot, slide=SlideFacts.of(slide.info))
-    known = [region.id for region in snapshot.regions]
-    for number in options.regions or ():
-        if number not in known:
-            raise InputError(
-                f"The case has no region {number}",
-                advice=f"Those it has: {', '.join(map(str, known)) or 'none'}",
-                path=case.folder,
-            )
+    snapshot.named(options.regions or ())
+    if "training" in options.formats:
+        from napari_hspnet.exchange.training_crops import regions_to_crop
+
+        regions_to_crop(snapshot, options.regions)
     outputs = check_export(options, case.slide_facts, case.grid, slide)
     about = ExportInfo.of_snapshot(snapshot, options.what, options.palette, options.name_slide)
     writing = _Writing(
@@ -219,6 +212,7 @@ class _Writing:
             self._options.origin,
             simplify_um=self._options.simplify_um,
             describer=self._description(),
+            regions=self._options.review_regions,
             **how,
         )
 
@@ -232,8 +226,16 @@ class _Writing:
     def _picture(self, path: Path, **how: Any) -> None:
         from napari_hspnet.exchange.picture import write_picture
 
+        options = self._options
         write_picture(
-            path, self._slide, self._labels, self._about, mpp=self._options.picture_mpp, **how
+            path,
+            self._slide,
+            self._labels,
+            self._about,
+            region=options.picture_region,
+            mpp=options.picture_mpp,
+            fill=options.picture_fill,
+            **how,
         )
 
     def _report(self, path: Path, **how: Any) -> None:
@@ -266,6 +268,7 @@ class _Writing:
             self._about,
             mpp=self._options.training_mpp,
             regions=self._options.regions,
+            tile_um=self._options.training_tile_um,
             **how,
         )
 

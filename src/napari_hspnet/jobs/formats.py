@@ -12,6 +12,7 @@ from napari_hspnet.classes import PAPER, Palette
 from napari_hspnet.errors import InputError
 from napari_hspnet.exchange import ExportInfo, Origin, What, refuse_existing
 from napari_hspnet.exchange.output import refuse_existing_folder
+from napari_hspnet.slides import Region
 
 __all__ = ["FORMATS", "ExportOptions", "ExportResult", "Format", "outputs_of", "refuse_outputs"]
 
@@ -33,7 +34,8 @@ class Format:
     folder : bool
         Whether it is a folder.
     share : float
-        About how long it takes, as a multiple of the OME-TIFF: for the time left.
+        About how long it takes, as a multiple of the OME-TIFF (`benchmarks/exports.py`;
+        one where that was not measured): for the time left.
     """
 
     key: str
@@ -53,12 +55,35 @@ _ALL = (
         ".ome.zarr",
         "Class values as a folder that napari and others stream",
         folder=True,
+        share=2.5,
     ),
-    Format("png", "PNG", ".png", "Class values as an indexed picture, for other programs"),
-    Format("geojson", "GeoJSON", ".geojson", "Outlines with names and colours; QuPath opens it"),
-    Format("csv", "CSV", "-regions.csv", "Regions, outlines and areas in mm² as a table"),
-    Format("parquet", "Parquet", "-regions.parquet", "The same table with outlines (GeoParquet)"),
-    Format("json", "JSON", "-regions.json", "The same table as one document"),
+    Format(
+        "png", "PNG", ".png", "Class values as an indexed picture, for other programs", share=0.3
+    ),
+    Format(
+        "geojson",
+        "GeoJSON",
+        ".geojson",
+        "Outlines with names and colours; QuPath opens it",
+        share=5.5,
+    ),
+    Format(
+        "csv", "CSV", "-regions.csv", "Regions, outlines and areas in mm² as a table", share=5.5
+    ),
+    Format(
+        "parquet",
+        "Parquet",
+        "-regions.parquet",
+        "The same table with outlines (GeoParquet)",
+        share=5.5,
+    ),
+    Format(
+        "json",
+        "JSON",
+        "-regions.json",
+        "The same table as one document",
+        share=5.5,
+    ),
     Format(
         "picture",
         "Picture",
@@ -143,6 +168,14 @@ class ExportOptions:
         Of GeoJSON coordinates.
     simplify_um : float
         How far an outline in GeoJSON may be moved to be simpler; 0 for not at all.
+    review_regions : bool
+        Whether review regions are outlines of their own in GeoJSON.
+    picture_region : Region or None
+        What the picture shows; the whole slide without.
+    picture_fill : bool
+        Whether areas are filled in it.
+    training_tile_um : float or None
+        Side of a training crop in µm; the whole region without.
     name_slide, comments : bool
         Whether the slide's file name, and comments on regions, are handed on: both
         can name a patient.
@@ -167,6 +200,10 @@ class ExportOptions:
     training_mpp: float | None = None
     origin: Origin = "bounds"
     simplify_um: float = 0.0
+    review_regions: bool = False
+    picture_region: Region | None = None
+    picture_fill: bool = False
+    training_tile_um: float | None = None
     name_slide: bool = False
     comments: bool = False
     overwrite: bool = False

@@ -23,7 +23,6 @@ from napari_hspnet.classes import (
     PAPER,
     Palette,
 )
-from napari_hspnet.errors import CaseMismatchError, InputError
 from napari_hspnet.exchange.about import ExportInfo
 from napari_hspnet.exchange.output import stop_if, stretch
 from napari_hspnet.exchange.overlay import Look
@@ -105,13 +104,9 @@ def gather(
         If cancelled.
     """
     facts = snapshot.slide
-    if slide is not None and slide.info.fingerprint != facts.fingerprint:
-        raise CaseMismatchError(
-            f"The case belongs to another slide ({facts.fingerprint[:12]}…)",
-            advice="Name that slide",
-            path=slide.info.path,
-        )
-    chosen = _named(snapshot, regions)
+    if slide is not None:
+        facts.refuse_other(slide.info)
+    chosen = None if regions is None else snapshot.named(regions)
     about = ExportInfo.of_snapshot(snapshot, "composite", palette, name_slide)
     look = Look.of(about)
     counted = _Counted.of(snapshot.composite, stretch(progress, 0.0, 0.4), cancel)
@@ -159,21 +154,6 @@ def gather(
         picture=picture,
         notes=tuple(drawing.notes),
     )
-
-
-def _named(
-    snapshot: CaseSnapshot, numbers: Sequence[int] | None
-) -> tuple[ReviewRegion, ...] | None:
-    if numbers is None:
-        return None
-    known = {region.id: region for region in snapshot.regions}
-    for number in numbers:
-        if number not in known:
-            raise InputError(
-                f"The case has no region {number}",
-                advice=f"Those it has: {', '.join(map(str, known)) or 'none'}",
-            )
-    return tuple(known[number] for number in dict.fromkeys(numbers))
 
 
 @dataclass(frozen=True)
