@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 
@@ -281,16 +282,41 @@ def test_a_folder_that_cannot_be_written(wide_dock, qtbot, wait, into, notified)
     assert wide_dock.export_view.export.isVisible()
 
 
-def test_files_that_were_complete_are_told_of(wide_dock, qtbot, wait, into):
+def test_files_that_were_complete_are_told_of(wide_dock, qtbot, wait, into, monkeypatch):
     dock = wide_dock
     open_section(dock)
-    # Without a reviewed region there is nothing to train on, which is found out last.
-    pick(dock, qtbot, "ome-tiff", "png", "training")
+    pick(dock, qtbot, "ome-tiff", "png", "geojson")
+
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, "no")
+
+    # The last of them meets a full disk.
+    monkeypatch.setattr("napari_hspnet.exchange.geojson.outlines", full)
     told = export(dock, qtbot, wait)
-    assert "region" in told
+    assert "disk is full" in told
     assert told.endswith(f"Complete in {into}: wide.ome.tif, wide.png")
     assert (into / "wide.ome.tif").is_file()
+    assert not (into / "wide.geojson").exists()
     assert dock.export_view.folder.isVisible()
+
+
+def test_nothing_to_train_on_is_said_before_anything_is_written(wide_dock, qtbot, wait, into):
+    dock = wide_dock
+    open_section(dock)
+    pick(dock, qtbot, "ome-tiff", "training")
+    told = export(dock, qtbot, wait)
+    assert "nothing to train on" in told
+    assert not list(into.iterdir())
+    assert not dock.export_view.folder.isVisible()
+
+
+def test_review_regions_can_be_outlines_too(wide_dock, qtbot):
+    open_section(wide_dock)
+    view = wide_dock.export_view
+    assert not view.said()["review_regions"]
+    view.options.set_open(True)
+    click(qtbot, view.review_regions)
+    assert view.said()["review_regions"]
 
 
 def test_a_dialog_that_is_closed_writes_nothing(wide_dock, qtbot, monkeypatch):
