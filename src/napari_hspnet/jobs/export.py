@@ -133,7 +133,6 @@ def export_case(
     before = 0.0
     for key, path in outputs.items():
         share = FORMATS[key].share
-
         told = _named(progress, f"Writing {path.name}", before / total, (before + share) / total)
         told(0.0)
         writing.write(key, path, told, cancel)
