@@ -12,7 +12,8 @@ from napari_hspnet.errors import InputError
 from napari_hspnet.phantom import phantom_field
 from napari_hspnet.phantom.geometry import GLASS, STROMA, field_band, fragment_band
 from napari_hspnet.phantom.nuclei import place_nuclei, settle
-from napari_hspnet.phantom.tissue import Section, Stain, shrink
+from napari_hspnet.phantom.stain import Stain
+from napari_hspnet.phantom.tissue import Section, shrink
 
 
 def test_field_is_determined_by_its_seed():

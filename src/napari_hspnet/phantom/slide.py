@@ -25,7 +25,8 @@ from napari_hspnet.phantom.layout import (
     make_layout,
 )
 from napari_hspnet.phantom.oracle import ORACLE_GLASS, oracle_paint
-from napari_hspnet.phantom.tissue import GLASS_COLOUR, Section, Stain, glass, shrink
+from napari_hspnet.phantom.stain import Stain
+from napari_hspnet.phantom.tissue import GLASS_COLOUR, Section, glass, shrink
 from napari_hspnet.slides.grid import LABEL_MPP
 
 __all__ = ["PHANTOM_MARK", "PhantomResult", "write_phantom"]
