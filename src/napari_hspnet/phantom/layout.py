@@ -15,10 +15,9 @@ from napari_hspnet.phantom.geometry import (
     STROMA,
     Band,
     Floats,
-    field_band,
-    fragment_band,
     pixel_centres,
 )
+from napari_hspnet.phantom.growth import field_band, fragment_band
 from napari_hspnet.phantom.tissue import check_grades
 from napari_hspnet.slides.grid import LABEL_MPP
 
@@ -203,7 +202,7 @@ class Layout:
     def truth(self, y: int, x: int, height: int, width: int) -> npt.NDArray[np.uint8]:
         """See `truth_block`."""
         codes = self.label_codes(y, x, height, width)
-        codes[codes == STROMA] = 0
+        codes[codes >= STROMA] = 0
         return codes
 
 

@@ -38,7 +38,7 @@ def oracle_paint(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     for value, colour in ORACLE_COLOURS.items():
         table[STROMA if value == 0 else value] = colour
     table[GLASS] = ORACLE_GLASS
-    return table[codes]
+    return table[np.minimum(codes, STROMA)]
 
 
 def oracle_lookup(rgb: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

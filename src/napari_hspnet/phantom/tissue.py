@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet.errors import InputError
-from napari_hspnet.phantom.geometry import GLASS, STROMA, Band, Floats, field_band, pixel_centres
+from napari_hspnet.phantom.geometry import GLASS, STROMA, Band, Floats, pixel_centres
+from napari_hspnet.phantom.growth import field_band
 from napari_hspnet.phantom.nuclei import Nuclei, place_nuclei
 from napari_hspnet.phantom.stain import Stain
+from napari_hspnet.phantom.stamp import stamp
 
 __all__ = ["GLASS_COLOUR", "Field", "Section", "glass", "phantom_field"]
 
@@ -124,7 +126,7 @@ class Section:
         grain = _blobs(rng, shape, 3.0)
 
         tissue = code != GLASS
-        epithelium = tissue & (code != STROMA)
+        epithelium = tissue & (code < STROMA)
         atypical = 1.0 / (1.0 + np.exp(np.clip((t - reach - 0.03 * patch) / 0.05, -30, 30)))
         # Maturing cytoplasm fills with glycogen and pales; the very surface is
         # flattened and pinker again.
@@ -200,7 +202,7 @@ class Section:
         inside &= (near.x > low_x - reach) & (near.x < low_x + width * mpp + reach)
         ink = np.zeros((height, width), np.float32)
         cover = np.zeros((height, width), np.float32)
-        _stamp(near.select(inside), y, x, mpp, ink, cover)
+        stamp(near.select(inside), y, x, mpp, ink, cover)
         haema = haema * (1 - 0.8 * cover) + ink * chromatin
         eosin = eosin * (1 - 0.55 * cover)
         rng = np.random.default_rng([self._seed, y + 2**31, x + 2**31, round(mpp * 1e6)])
@@ -240,43 +242,6 @@ def glass(rng: np.random.Generator, height: int, width: int) -> Image:
     """Empty glass with the same noise as tissue, (height, width, 3) uint8."""
     noise = rng.normal(0, _NOISE, (height, width, 3)) + np.asarray(GLASS_COLOUR) + 0.5
     return np.asarray(np.clip(noise, 0, 255), dtype=np.uint8)
-
-
-def _stamp(nuclei: Nuclei, y: int, x: int, mpp: float, ink: Plane, cover: Plane) -> None:
-    """Draw nuclei into two planes: density, and the share of a pixel they cover."""
-    height, width = ink.shape
-    reach = np.ceil((1.35 * nuclei.major + 1.2) / mpp).astype(int)
-    size = (reach + 3) // 4 * 4
-    soft = max(0.55, 0.8 * mpp)
-    flat_ink, flat_cover = ink.reshape(-1), cover.reshape(-1)
-    for half in np.unique(size):
-        group = np.flatnonzero(size == half)
-        step = np.arange(-half, half + 1)
-        chunk = max(1, 1_000_000 // step.size**2)
-        for start in range(0, group.size, chunk):
-            one = nuclei.select(np.isin(np.arange(size.size), group[start : start + chunk]))
-            row = np.floor(one.y / mpp).astype(int)[:, None] + step
-            col = np.floor(one.x / mpp).astype(int)[:, None] + step
-            dy = (((row + 0.5) * mpp) - one.y[:, None]).astype(np.float32)[:, :, None]
-            dx = (((col + 0.5) * mpp) - one.x[:, None]).astype(np.float32)[:, None, :]
-            cos, sin = (f(one.phi).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
-            a = (cos * dx + sin * dy) / one.major.astype(np.float32)[:, None, None]
-            b = (cos * dy - sin * dx) / one.minor.astype(np.float32)[:, None, None]
-            q2 = a * a + b * b
-            q = np.sqrt(q2)
-            lobe = one.lobe.astype(np.float32)[:, None, None]
-            q *= 1 + lobe * (a * a * a - 3 * a * b * b + 0.6 * a * b) / (q2 * q + np.float32(0.05))
-            edge = (one.minor / soft).astype(np.float32)[:, None, None]
-            share = np.clip(0.5 + (1 - q) * edge, 0, 1)
-            clear = one.clear.astype(np.float32)[:, None, None]
-            tone = 1 - clear * (0.42 - 0.6 * np.clip(q - 0.45, 0, 1))
-            density = share * tone * one.dark.astype(np.float32)[:, None, None]
-            line = (row - y)[:, :, None]
-            column = (col - x)[:, None, :]
-            hit = (share > 0) & (line >= 0) & (line < height) & (column >= 0) & (column < width)
-            where = (line * width + column)[hit]
-            np.maximum.at(flat_ink, where, density[hit])
-            np.maximum.at(flat_cover, where, share[hit])
 
 
 def phantom_field(
@@ -322,7 +287,7 @@ def phantom_field(
     fine = section.paint(0, 0, height * factor, width * factor, mpp / factor)
     y, x = pixel_centres(0, height, mpp), pixel_centres(0, width, mpp)
     truth = band.codes(y[:, None], x[None, :])
-    truth[truth == STROMA] = 0
+    truth[truth >= STROMA] = 0
     return Field(shrink(fine, factor), truth)
 
 
