@@ -50,6 +50,7 @@ ABSENT = {
         "napari_hspnet.networks",
         "napari_hspnet.inference",
         "napari_hspnet.training",
+        "napari_hspnet.training.data",
         "napari_hspnet.phantom",
         "napari_hspnet.cases",
         "napari_hspnet.exchange",
