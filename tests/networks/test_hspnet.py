@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 
 import pytest
 import torch
+from network_contract import NetworkContract
 from torch.nn import functional as F
 
 from napari_hspnet.errors import InputError
@@ -16,17 +16,13 @@ from napari_hspnet.networks import (
     Architecture,
     DSBlock,
     HSPNet,
-    ModelCard,
     build,
+    demo_model_path,
     load_checkpoint,
-    save_checkpoint,
+    parameter_count,
 )
 
 NARROW = {"ds_widths": (4, 4, 4, 4, 4), "head_widths": (4, 4)}
-
-
-def count(network: torch.nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
 
 
 # What torchvision documents, less the classifier.
@@ -64,101 +60,54 @@ def expected_count(arch: Architecture) -> int:
     return total + second * arch.num_classes * 9 + arch.num_classes
 
 
-class NetworkContract:
-    """Inherited once for each kind of network."""
+class HSPNetContract(NetworkContract):
+    """What holds of HSP-Net besides."""
 
-    architecture: Architecture
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def network(cls) -> HSPNet:
-        torch.manual_seed(0)
-        return build(cls.architecture).eval()
-
-    def test_parameter_count(self, network: HSPNet) -> None:
-        assert count(network) == expected_count(self.architecture)
-
-    @pytest.mark.parametrize(("height", "width"), [(64, 64), (100, 100), (65, 131)])
-    def test_logits_have_the_inputs_size(self, network: HSPNet, height: int, width: int) -> None:
-        with torch.inference_mode():
-            logits = network(torch.randn(1, 3, height, width))
-        assert logits.shape == (1, self.architecture.num_classes, height, width)
-        assert logits.dtype == torch.float32
-        assert torch.isfinite(logits).all()
-
-    def test_every_parameter_learns(self) -> None:
-        torch.manual_seed(0)
-        network = build(self.architecture).train()
-        logits = network(torch.randn(2, 3, 96, 96))
-        target = torch.randint(0, self.architecture.num_classes, (2, 96, 96))
-        F.cross_entropy(logits, target).backward()
-        dead = [
-            name
-            for name, p in network.named_parameters()
-            if p.grad is None or not torch.isfinite(p.grad).all() or not p.grad.any()
-        ]
-        assert dead == []
-
-    def test_one_patch_is_batch_enough(self) -> None:
-        network = build(self.architecture).train()
-        assert torch.isfinite(network(torch.randn(1, 3, 64, 64))).all()
-
-    def test_saved_and_loaded_it_gives_the_same(self, network: HSPNet, tmp_path) -> None:
-        path = tmp_path / "model.safetensors"
-        card = ModelCard("test", self.architecture)
-        sha256 = save_checkpoint(path, network, card)
-        model = load_checkpoint(path)
-        assert (model.sha256, model.card, model.path) == (sha256, card, path)
-        assert not model.network.training
-        assert all(p.requires_grad for p in model.network.parameters())
-        x = torch.randn(1, 3, 64, 64)
-        with torch.inference_mode():
-            assert torch.equal(model.network(x), network(x))
-
-    def test_exports(self, network: HSPNet) -> None:
-        x = torch.randn(1, 3, 64, 64)
-        exported = torch.export.export(network, (x,)).module()
-        with torch.inference_mode():
-            torch.testing.assert_close(exported(x), network(x))
-
-    def test_architecture_survives_json(self, network: HSPNet) -> None:
-        text = json.dumps(self.architecture.to_json())
-        assert Architecture.from_json(json.loads(text)) == self.architecture
-        assert network.architecture == self.architecture
+    @property
+    def count(self) -> int:
+        return expected_count(self.architecture)
 
 
-class TestDemo(NetworkContract):
+class TestDemo(HSPNetContract):
     architecture = DEMO_ARCHITECTURE
 
 
-class TestResNet18WithoutBackground(NetworkContract):
+class TestResNet18WithoutBackground(HSPNetContract):
     architecture = Architecture(encoder="resnet18", num_classes=4, **NARROW)
 
 
-class TestResNet34(NetworkContract):
+class TestResNet34(HSPNetContract):
     architecture = Architecture(encoder="resnet34")
 
 
-class TestResNet50Ablated(NetworkContract):
+class TestResNet50Ablated(HSPNetContract):
     architecture = Architecture(
         encoder="resnet50", ds_blocks=(False, True, False, True, False), **NARROW
     )
 
 
-class TestAllBlocksReplaced(NetworkContract):
+class TestOtherDilations(HSPNetContract):
+    architecture = Architecture(
+        encoder="small",
+        ds_dilations=((1, 2, 3), (6, 12, 18), (4, 8, 12), (2, 4, 6), (9, 9, 9)),
+        **NARROW,
+    )
+
+
+class TestAllBlocksReplaced(HSPNetContract):
     architecture = Architecture(encoder="small", ds_blocks=(False,) * 5, **NARROW)
 
 
 def test_demo_model_is_small() -> None:
     with torch.device("meta"):
-        assert count(build(DEMO_ARCHITECTURE)) == 3_147_557
+        assert parameter_count(build(DEMO_ARCHITECTURE)) == 3_147_557
 
 
 def test_resnet101_counts_what_the_literal_design_counts() -> None:
     """68.22 M; the paper says 69.70 M without saying what the rest is."""
     with torch.device("meta"):
         network = HSPNet("resnet101")
-    assert count(network) == 68_220_869 == expected_count(network.architecture)
+    assert parameter_count(network) == 68_220_869 == expected_count(network.architecture)
 
 
 def test_sides_of_the_four_maps_at_400() -> None:
@@ -246,12 +195,47 @@ def test_width_scales_blocks_and_head() -> None:
         ({"ds_blocks": (1, 1, 1, 1, 1)}, "ds_blocks"),
         ({"ds_widths": (32, 64, 128, 256, 0)}, "ds_widths"),
         ({"head_widths": "ab"}, "head_widths"),
-        ({"name": "unet"}, "unet"),
+        ({"name": "segnet"}, "segnet"),
+        ({"name": ["unet"]}, "unet"),
+        ({"name": "fcn32s"}, "resnet34.*fcn32s"),
+        ({"name": "unet", "encoder": "small"}, "small"),
+        ({"name": "unet", "ds_widths": (1,) * 5}, "ds_widths say nothing.*unet"),
+        ({"ds_dilations": 6}, "ds_dilations"),
+        ({"ds_dilations": ((6, 12, 18),) * 4}, "ds_dilations"),
+        ({"ds_dilations": (*((6, 12, 18),) * 4, (6, 12))}, "DS-Block 5"),
+        ({"ds_dilations": (*((6, 12, 18),) * 4, 6)}, "DS-Block 5"),
+        ({"ds_dilations": ((6, 0, 18),) * 5}, "DS-Block 1"),
+        ({"ds_dilations": ((6, 12, 18.0),) * 5}, "DS-Block 1"),
+        ({"ds_dilations": ((6, 12, 10**9),) * 5}, "1000000000"),
     ],
 )
 def test_impossible_architectures_are_named(change: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
         dataclasses.replace(Architecture(), **change)
+
+
+def test_a_file_older_than_dilations_is_the_literal_network() -> None:
+    old = Architecture(encoder="small").to_json()
+    del old["ds_dilations"]
+    arch = Architecture.from_json(old)
+    assert arch == Architecture(encoder="small")
+    for block in build(arch).ds:
+        assert [branch[0].dilation for branch in block.atrous] == [(6, 6), (12, 12), (18, 18)]
+
+
+def test_the_demo_model_is_the_literal_network() -> None:
+    network = load_checkpoint(demo_model_path()).network
+    for block in network.ds:
+        assert [branch[0].dilation for branch in block.atrous] == [(6, 6), (12, 12), (18, 18)]
+
+
+def test_dilations_change_what_is_computed_and_no_shape() -> None:
+    literal = build(Architecture(encoder="small", **NARROW)).eval()
+    other = build(Architecture(encoder="small", ds_dilations=((1, 2, 3),) * 5, **NARROW)).eval()
+    other.load_state_dict(literal.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert not torch.allclose(literal(x), other(x), atol=1e-6)
 
 
 def test_unknown_field_of_an_architecture_is_named() -> None:

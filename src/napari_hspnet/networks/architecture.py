@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 from napari_hspnet.errors import InputError
 
-__all__ = ["DEMO_ARCHITECTURE", "ENCODERS", "Architecture"]
+__all__ = ["DEMO_ARCHITECTURE", "ENCODERS", "FAMILIES", "PAPER_DILATIONS", "Architecture"]
 
-ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101", "small")
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+ENCODERS = (*_RESNETS, "small")
+# Each family, and the encoders that it can have.
+FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "hspnet": ENCODERS,
+        "unet": _RESNETS,
+        "unetpp": _RESNETS,
+        "deeplabv3plus": _RESNETS,
+        "deeplabv3plus_full": _RESNETS,
+        "fcn32s": ("vgg16",),
+        "fcn16s": ("vgg16",),
+    }
+)
 PAPER_DS_WIDTHS = (32, 64, 128, 256, 256)
 PAPER_HEAD_WIDTHS = (256, 256)
+PAPER_DILATIONS = (6, 12, 18)
 SMALL_ENCODER_WIDTHS = (32, 64, 128, 256)
+
+
+# A card comes from a file; padding grows with the dilation.
+_MAX_DILATION = 1000
 
 
 @dataclass(frozen=True)
@@ -23,9 +42,12 @@ class Architecture:
     Attributes
     ----------
     name : str
-        The family; ``"hspnet"`` is the one there is.
+        The family, one of `FAMILIES`: ``"hspnet"``, or a network to compare it
+        with (see `napari_hspnet.networks.baselines` and
+        `napari_hspnet.networks.fcn`). Only the first three fields say something
+        about these; the others keep their defaults.
     encoder : str
-        One of `ENCODERS`. ``"small"`` has one basic block a stage.
+        One of the family's encoders. ``"small"`` has one basic block a stage.
     num_classes : int
         5 with a background channel, 4 without (paper, section 4.2).
     ds_blocks : tuple of bool
@@ -38,6 +60,9 @@ class Architecture:
     encoder_widths : tuple of int
         Channels of the four stages of the ``"small"`` encoder; no other
         encoder looks at them.
+    ds_dilations : tuple of tuple of int
+        Dilations of the three atrous branches of DS-Blocks 1 to 5; weights have
+        the same shapes whatever they are.
 
     Raises
     ------
@@ -52,6 +77,7 @@ class Architecture:
     ds_widths: tuple[int, ...] = PAPER_DS_WIDTHS
     head_widths: tuple[int, ...] = PAPER_HEAD_WIDTHS
     encoder_widths: tuple[int, ...] = SMALL_ENCODER_WIDTHS
+    ds_dilations: tuple[tuple[int, ...], ...] = (PAPER_DILATIONS,) * 5
 
     def __post_init__(self) -> None:
         for key, count, kind in (
@@ -60,38 +86,58 @@ class Architecture:
             ("head_widths", 2, int),
             ("encoder_widths", 4, int),
         ):
-            value = getattr(self, key)
-            if not isinstance(value, (tuple, list)):
-                raise InputError(f"{key} is {value!r}", advice=f"Give {count} values")
-            object.__setattr__(self, key, tuple(value))
-            whole = len(value) == count and all(type(v) is kind for v in value)
-            if not whole or (kind is int and min(value) < 1):
-                wanted = "true or false each" if kind is bool else "positive whole numbers"
-                raise InputError(
-                    f"{key} is {list(value)!r}", advice=f"Give {count} values, {wanted}"
-                )
-        if self.name != "hspnet":
+            object.__setattr__(self, key, _series(key, getattr(self, key), count, kind))
+        _check_row("ds_dilations", self.ds_dilations, 5, "three dilations each")
+        dilations = tuple(
+            _series(f"ds_dilations of DS-Block {number}", row, 3, int)
+            for number, row in enumerate(self.ds_dilations, start=1)
+        )
+        object.__setattr__(self, "ds_dilations", dilations)
+        if max(map(max, dilations)) > _MAX_DILATION:
             raise InputError(
-                f"the architecture {self.name!r} is unknown", advice="The one known is hspnet"
+                f"ds_dilations go up to {max(map(max, dilations))}",
+                advice=f"Give {_MAX_DILATION} at most",
             )
-        if self.encoder not in ENCODERS:
+        if not isinstance(self.name, str) or self.name not in FAMILIES:
             raise InputError(
-                f"the encoder {self.encoder!r} is unknown",
-                advice=f"Choose one of {', '.join(ENCODERS)}",
+                f"the architecture {self.name!r} is unknown",
+                advice=f"Choose one of {', '.join(FAMILIES)}",
+            )
+        if self.encoder not in FAMILIES[self.name]:
+            raise InputError(
+                f"the encoder {self.encoder!r} is unknown to {self.name}",
+                advice=f"Choose one of {', '.join(FAMILIES[self.name])}",
             )
         if self.num_classes not in (4, 5) or isinstance(self.num_classes, bool):
             raise InputError(
                 f"num_classes is {self.num_classes!r}",
                 advice="Choose 5 (with background) or 4 (without)",
             )
+        foreign = [
+            f.name
+            for f in fields(self)
+            if f.name not in self._own_fields() and getattr(self, f.name) != f.default
+        ]
+        if foreign:
+            raise InputError(
+                f"{', '.join(foreign)} say nothing about the architecture {self.name}",
+                advice="Leave them out, they belong to hspnet",
+            )
+
+    def _own_fields(self) -> tuple[str, ...]:
+        names = tuple(f.name for f in fields(self))
+        return names if self.name == "hspnet" else names[:3]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """The fields that say something about the family, as JSON values."""
+        return {key: _plain(getattr(self, key)) for key in self._own_fields()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Architecture:
         """The architecture that `to_json` wrote.
+
+        A field that is not there has its default: files older than
+        `ds_dilations` are of the literal network.
 
         Raises
         ------
@@ -106,6 +152,25 @@ class Architecture:
                 advice="Update napari-hspnet, or save the checkpoint again with this version",
             )
         return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _check_row(key: str, value: object, count: int, wanted: str) -> None:
+    if not isinstance(value, (tuple, list)):
+        raise InputError(f"{key} is {value!r}", advice=f"Give {count} values, {wanted}")
+    if len(value) != count:
+        raise InputError(f"{key} is {list(value)!r}", advice=f"Give {count} values, {wanted}")
+
+
+def _series(key: str, value: Any, count: int, kind: type) -> tuple[Any, ...]:
+    wanted = "true or false each" if kind is bool else "positive whole numbers"
+    _check_row(key, value, count, wanted)
+    if not all(type(v) is kind for v in value) or (kind is int and min(value) < 1):
+        raise InputError(f"{key} is {list(value)!r}", advice=f"Give {count} values, {wanted}")
+    return tuple(value)
 
 
 # Small enough for the package and for two cores.

@@ -11,7 +11,7 @@ from typing import Any
 from napari_hspnet.classes import BACKGROUND, CLASSES
 from napari_hspnet.errors import InputError
 from napari_hspnet.networks.architecture import Architecture
-from napari_hspnet.networks.hspnet import MIN_SIDE
+from napari_hspnet.networks.base import MIN_SIDE
 
 __all__ = ["CARD_VERSION", "IMAGENET_MEAN", "IMAGENET_STD", "ModelCard", "class_names"]
 

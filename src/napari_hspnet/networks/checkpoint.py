@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from napari_hspnet.errors import CheckpointError, DependencyError, InputError, OutputError
 from napari_hspnet.networks.architecture import Architecture
 from napari_hspnet.networks.card import ModelCard
-from napari_hspnet.networks.hspnet import build
+from napari_hspnet.networks.families import build
 from napari_hspnet.networks.state import fill, infer_architecture, plain_state
 
 __all__ = ["LoadedModel", "load_checkpoint", "read_card", "save_checkpoint", "write_atomically"]
@@ -133,7 +133,7 @@ def load_checkpoint(
         If the file is absent, empty, damaged, of another architecture, not
         trusted, lacks a tensor, has one too many, or one that is not finite.
     DependencyError
-        If the package that reads it is not installed.
+        If the package that reads it, or has its network, is not installed.
     """
     path = Path(path)
     data = _read_bytes(path)

@@ -23,32 +23,15 @@ from torch.nn import functional as F
 
 from napari_hspnet.errors import InputError
 from napari_hspnet.networks.architecture import (
+    PAPER_DILATIONS,
     PAPER_DS_WIDTHS,
     PAPER_HEAD_WIDTHS,
     SMALL_ENCODER_WIDTHS,
     Architecture,
 )
+from napari_hspnet.networks.base import Network, PooledNorm
 
-__all__ = ["MIN_SIDE", "DSBlock", "Encoder", "HSPNet", "build", "encoder_channels"]
-
-MIN_SIDE = 64
-DILATIONS = (6, 12, 18)
-
-
-class _PooledNorm(nn.BatchNorm2d):
-    """Batch normalisation behind global pooling, where a batch of one has no variance.
-
-    In training a single value a channel cannot be normalised by itself (torch
-    raises); the running statistics stand in, so that fine-tuning on one large
-    window at a time works.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
-            return F.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-            )
-        return super().forward(x)
+__all__ = ["DSBlock", "Encoder", "HSPNet", "encoder_channels"]
 
 
 def _conv(c_in: int, c_out: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -64,29 +47,32 @@ class DSBlock(nn.Module):
     """Down-sampling block (section 3.2, Figure 3).
 
     Five branches in parallel: global average pooling, a 1x1 convolution and
-    three atrous 3x3 convolutions of dilation 6, 12 and 18; concatenated and
-    reduced by a 1x1 convolution.
+    three atrous 3x3 convolutions, of dilation 6, 12 and 18 in the paper;
+    concatenated and reduced by a 1x1 convolution.
 
     Parameters
     ----------
     c_in, c_out : int
         Channels in (c) and out (c'); each branch gives c' channels.
+    dilations : sequence of int
+        Of the atrous convolutions.
 
     Notes
     -----
     With windows of 400 px the fourth block sees 13 x 13 cells, where every
-    off-centre tap of dilation 18 only meets padding. These weights hardly
-    learn, and come alive if a larger window is fed.
+    off-centre tap of dilation 18 only meets padding. These weights never learn,
+    and come alive if a larger window is fed: see
+    `napari_hspnet.networks.dilations`.
     """
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, dilations: Sequence[int] = PAPER_DILATIONS) -> None:
         super().__init__()
         self.pool = nn.Sequential(
-            nn.Conv2d(c_in, c_out, 1, bias=False), _PooledNorm(c_out), nn.ReLU(inplace=True)
+            nn.Conv2d(c_in, c_out, 1, bias=False), PooledNorm(c_out), nn.ReLU(inplace=True)
         )
         self.point = _conv(c_in, c_out)
-        self.atrous = nn.ModuleList(_conv(c_in, c_out, 3, d) for d in DILATIONS)
-        self.reduce = _conv(5 * c_out, c_out)
+        self.atrous = nn.ModuleList(_conv(c_in, c_out, 3, d) for d in dilations)
+        self.reduce = _conv((2 + len(dilations)) * c_out, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c, h, w) to (N, c', h, w)."""
@@ -169,7 +155,7 @@ def encoder_channels(
     return (256, 512, 1024, 2048) if name in ("resnet50", "resnet101") else (64, 128, 256, 512)
 
 
-class HSPNet(nn.Module):
+class HSPNet(Network):
     """HSP-Net (sections 3.1 to 3.3).
 
     Parameters
@@ -186,6 +172,8 @@ class HSPNet(nn.Module):
         Multiplies the paper's channels of DS-Blocks and head.
     ds_widths, head_widths, encoder_widths : sequence of int, optional
         Say them one by one instead.
+    ds_dilations : sequence of sequence of int
+        Three for each of DS-Blocks 1 to 5.
     weights : mapping of str to Tensor, optional
         ImageNet weights for the encoder
         (see `napari_hspnet.networks.weights.imagenet_weights`).
@@ -208,6 +196,7 @@ class HSPNet(nn.Module):
         ds_widths: Sequence[int] | None = None,
         head_widths: Sequence[int] | None = None,
         encoder_widths: Sequence[int] = SMALL_ENCODER_WIDTHS,
+        ds_dilations: Sequence[Sequence[int]] = (PAPER_DILATIONS,) * 5,
         weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
@@ -224,6 +213,7 @@ class HSPNet(nn.Module):
             ds_widths=tuple(ds_widths or scaled(PAPER_DS_WIDTHS)),
             head_widths=tuple(head_widths or scaled(PAPER_HEAD_WIDTHS)),
             encoder_widths=tuple(encoder_widths),
+            ds_dilations=tuple(map(tuple, ds_dilations)),
         )
         arch = self.architecture
         self.encoder = Encoder(encoder, arch.encoder_widths)
@@ -232,8 +222,10 @@ class HSPNet(nn.Module):
         # the paper's widths, where the paper's table says 256.
         c_ins = (*encoder_channels(encoder, arch.encoder_widths), sum(outer))
         self.ds = nn.ModuleList(
-            DSBlock(c_in, c_out) if present else _conv(c_in, c_out)
-            for c_in, c_out, present in zip(c_ins, arch.ds_widths, arch.ds_blocks, strict=True)
+            DSBlock(c_in, c_out, dilations) if present else _conv(c_in, c_out)
+            for c_in, c_out, present, dilations in zip(
+                c_ins, arch.ds_widths, arch.ds_blocks, arch.ds_dilations, strict=True
+            )
         )
         first, second = arch.head_widths
         final = nn.Conv2d(second, num_classes, 3, padding=1)
@@ -252,19 +244,7 @@ class HSPNet(nn.Module):
             load_encoder_weights(self.encoder, weights, encoder)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits at the input's size.
-
-        Parameters
-        ----------
-        x : Tensor
-            (N, 3, h, w) float, normalised RGB; h and w 64 or more, no multiple
-            of 32 needed.
-
-        Returns
-        -------
-        Tensor
-            (N, num_classes, h, w).
-        """
+        """Logits at the input's size, as `Network` says."""
         *deep, joint = self.ds
         maps = self.encoder(x)
         # E2 to E4 need not be 2, 4 and 8 times smaller than E1 (100, 50, 25, 13 at
@@ -279,21 +259,3 @@ class HSPNet(nn.Module):
 
 def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=list(size), mode="bilinear", align_corners=False)
-
-
-def build(architecture: Architecture) -> HSPNet:
-    """A network of this architecture with random weights, in training mode.
-
-    Raises
-    ------
-    DependencyError
-        If torchvision, which has the encoders, cannot be imported.
-    """
-    return HSPNet(
-        encoder=architecture.encoder,
-        num_classes=architecture.num_classes,
-        ds_blocks=architecture.ds_blocks,
-        ds_widths=architecture.ds_widths,
-        head_widths=architecture.head_widths,
-        encoder_widths=architecture.encoder_widths,
-    )

@@ -14,6 +14,8 @@ from napari_hspnet.networks.architecture import Architecture
 __all__ = ["fill", "infer_architecture", "plain_state"]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
+# The convolution that gives the logits, in any of the families.
+_LAST = ("head.2.weight", "segmentation_head.0.weight", "classify.weight")
 # (blocks in layer3, has a third convolution) tell the ResNets apart.
 _RESNETS = {
     (1, False): "small",
@@ -62,6 +64,8 @@ def infer_architecture(state: Mapping[str, Tensor]) -> Architecture | None:
     """The architecture that these tensors belong to, or None if that is unclear.
 
     Only names and shapes are looked at; `fill` still checks every tensor.
+    Dilations leave no trace in them: the paper's are assumed. Of the families
+    HSP-Net alone is told.
     """
     blocks = {k.split(".")[2] for k in state if k.startswith("encoder.layer3.")}
     encoder = _RESNETS.get((len(blocks), "encoder.layer3.0.conv3.weight" in state))
@@ -106,8 +110,8 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
                 advice=advice,
                 path=path,
             )
-    last = "head.2.weight"
-    if last in own and state[last].shape[0] != own[last].shape[0]:
+    last = next((k for k in _LAST if k in own), "")
+    if last and state[last].shape[0] != own[last].shape[0]:
         raise CheckpointError(
             f"the checkpoint has {state[last].shape[0]} classes, "
             f"its architecture {own[last].shape[0]}",

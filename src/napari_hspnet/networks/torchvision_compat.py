@@ -16,7 +16,7 @@ from typing import Any
 
 from napari_hspnet.errors import DependencyError
 
-__all__ = ["torchvision_resnet"]
+__all__ = ["torchvision_module", "torchvision_resnet"]
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -44,7 +44,22 @@ def torchvision_resnet() -> ModuleType:
     DependencyError
         If torchvision is not installed or does not fit the installed torch.
     """
-    name = "torchvision.models.resnet"
+    return torchvision_module("torchvision.models.resnet")
+
+
+def torchvision_module(name: str) -> ModuleType:
+    """A module of torchvision.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"torchvision.models.vgg"``.
+
+    Raises
+    ------
+    DependencyError
+        If torchvision is not installed or does not fit the installed torch.
+    """
     with _lock:
         try:
             return importlib.import_module(name)

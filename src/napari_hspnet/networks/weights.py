@@ -20,6 +20,7 @@ WEIGHTS: Mapping[str, tuple[str, str]] = {
     "resnet34": ("ResNet34_Weights", "IMAGENET1K_V1"),
     "resnet50": ("ResNet50_Weights", "IMAGENET1K_V1"),
     "resnet101": ("ResNet101_Weights", "IMAGENET1K_V1"),
+    "vgg16": ("VGG16_Weights", "IMAGENET1K_V1"),
 }
 
 
@@ -35,7 +36,7 @@ def imagenet_weights(
     Parameters
     ----------
     encoder : str
-        ``"resnet18"`` … ``"resnet101"``.
+        ``"resnet18"`` … ``"resnet101"``, ``"vgg16"``.
     path : path, optional
         A file with these weights, as torchvision publishes it.
     cache : path, optional
@@ -61,10 +62,11 @@ def imagenet_weights(
             f"there are no ImageNet weights for the encoder {encoder!r}",
             advice=f"Choose one of {', '.join(WEIGHTS)}, or train from random weights",
         )
-    from napari_hspnet.networks.torchvision_compat import torchvision_resnet
+    from napari_hspnet.networks.torchvision_compat import torchvision_module
 
     enum, member = WEIGHTS[encoder]
-    weights = getattr(torchvision_resnet(), enum)[member]
+    family = "vgg" if encoder.startswith("vgg") else "resnet"
+    weights = getattr(torchvision_module(f"torchvision.models.{family}"), enum)[member]
     file_name = weights.url.rsplit("/", 1)[-1]
     if path is not None:
         return _read(Path(path))
@@ -121,9 +123,10 @@ def load_encoder_weights(encoder: nn.Module, weights: Mapping[str, Tensor], name
     Parameters
     ----------
     encoder : nn.Module
-        An `napari_hspnet.networks.hspnet.Encoder`.
+        A network's child `encoder`.
     weights : Mapping of str to Tensor
-        With torchvision's names; the classifier ``fc`` is left out.
+        With torchvision's names; the classifier, ``fc`` of a ResNet and
+        ``classifier`` of VGG, is left out.
     name : str
         The encoder's name, for messages.
 
@@ -132,7 +135,11 @@ def load_encoder_weights(encoder: nn.Module, weights: Mapping[str, Tensor], name
     CheckpointError
         If a tensor is missing, unexpected, or of another shape.
     """
-    body = {k: v for k, v in weights.items() if not k.startswith("fc.")}
+    body = {
+        k.removeprefix("features."): v
+        for k, v in weights.items()
+        if not k.startswith(("fc.", "classifier."))
+    }
     own = encoder.state_dict()
     # The oldest published files have no counters.
     missing = sorted(k for k in set(own) - set(body) if not k.endswith("num_batches_tracked"))
