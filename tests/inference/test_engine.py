@@ -332,3 +332,10 @@ def test_a_preview_comes_first_and_leaves_no_trace():
     assert np.array_equal(plain.classes, shown.classes)
     assert np.array_equal(plain.score, shown.score)
     assert one.area_mm2 == two.area_mm2
+
+
+def test_a_network_that_has_run_can_still_be_trained():
+    network = SmallNet()
+    run(stained(80, 90), Region.slide(), Settings(window=64, stride=32), network)
+    network(torch.zeros(1, 3, 64, 64)).sum().backward()
+    assert network.conv.weight.grad is not None

@@ -58,9 +58,11 @@ class Forward:
                 raise CancelledError
 
         self._network.eval().to(self._device)
-        for parameter in self._network.parameters():
-            if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        # Made in inference mode, they could never be trained again.
+        with torch.inference_mode(False), torch.no_grad():
+            for parameter in self._network.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self._hooks = [
             module.register_forward_pre_hook(stop_if_cancelled)
             for module in self._network.modules()
