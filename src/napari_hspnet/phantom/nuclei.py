@@ -1,56 +1,39 @@
-"""Where nuclei lie and how they look, by depth in the epithelium and atypia."""
+"""Where nuclei lie: in the epithelium, its pockets and the stroma."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_hspnet.phantom.geometry import GLASS, Band, Floats
+from napari_hspnet.phantom import cells
+from napari_hspnet.phantom.cells import Manner, Places, Set
+from napari_hspnet.phantom.geometry import (
+    COLUMNAR,
+    GLASS,
+    LOOKS,
+    STROMA,
+    VESSEL,
+    Band,
+    Floats,
+    Site,
+)
+from napari_hspnet.phantom.nucleus import MITOSIS, SQUAMOUS, Nuclei
 
 __all__ = ["Nuclei", "place_nuclei", "settle"]
 
+Flags = npt.NDArray[np.bool_]
 
-@dataclass(frozen=True)
-class Nuclei:
-    """Nuclei of a canvas, one entry each; all arrays (n,).
-
-    Attributes
-    ----------
-    y, x : ndarray
-        Centre in µm on the canvas.
-    major, minor : ndarray
-        Semi-axes in µm.
-    phi : ndarray
-        Direction of the major axis on the canvas, radians.
-    dark : ndarray
-        Optical density of haematoxylin.
-    lobe : ndarray
-        Irregularity of the outline, 0 for an ellipse.
-    clear : ndarray
-        0 for an even nucleus, 1 for a pale one with a dark membrane.
-    epithelial : ndarray of bool
-        Whether it lies in the epithelium.
-    """
-
-    y: Floats
-    x: Floats
-    major: Floats
-    minor: Floats
-    phi: Floats
-    dark: Floats
-    lobe: Floats
-    clear: Floats
-    epithelial: npt.NDArray[np.bool_]
-
-    def select(self, keep: npt.NDArray[np.bool_]) -> Nuclei:
-        """Those where `keep` is true."""
-        return Nuclei(**{f.name: getattr(self, f.name)[keep] for f in fields(self)})
+# Darts thrown a µm²; the rooms that nuclei claim decide how many stay.
+_DARTS = 0.055
+# Nuclei may reach into the canvas from this far beyond it, µm.
+_MARGIN = 12.0
+# Mitoses a µm² of the atypical layers, by class value 1..4.
+_MITOSES = np.array((0.0, 1.2e-5, 3.5e-5, 7e-5))
 
 
-def settle(y: Floats, x: Floats, room: Floats) -> npt.NDArray[np.bool_]:
+def settle(y: Floats, x: Floats, room: Floats) -> Flags:
     """Throw darts in order: one stays where it keeps clear of all that stayed before.
 
     Parameters
@@ -86,150 +69,225 @@ def settle(y: Floats, x: Floats, room: Floats) -> npt.NDArray[np.bool_]:
     return stays
 
 
-def _on_canvas(band: Band, u: Floats, v: Floats, margin: float = 12.0) -> npt.NDArray[np.bool_]:
-    y, x = band.to_canvas(u, v)
-    inside = (y > -margin) & (y < band.height + margin)
-    return np.asarray(inside & (x > -margin) & (x < band.width + margin))
+def _squamous(code: npt.NDArray[np.uint8]) -> Flags:
+    return np.asarray((code > GLASS) & (code < STROMA))
 
 
-def _scatter(
-    rng: np.random.Generator, band: Band, per_area: float, low: Floats, high: Floats
-) -> tuple[Floats, Floats]:
-    """Uniform points between two curves, `per_area` a µm², on the canvas."""
-    top, bottom = float(low.min()), float(high.max())
-    n = int(band.length * max(bottom - top, 0.0) * per_area)
-    u, v = rng.uniform(0, band.length, n), rng.uniform(top, bottom, n)
-    i = band.index(u)
-    keep = (v > low[i]) & (v < high[i])
-    u, v = u[keep], v[keep]
-    keep = _on_canvas(band, u, v)
-    return u[keep], v[keep]
+def _part(site: Site, keep: Flags) -> Site:
+    return Site(**{f.name: getattr(site, f.name)[keep] for f in fields(site)})
 
 
-def _curve(t: Floats, at: tuple[float, ...], values: tuple[float, ...]) -> Floats:
-    return np.asarray(np.interp(t, at, values))
+def _points(
+    rng: np.random.Generator, line: tuple[Floats, Floats], step: float, jitter: float
+) -> tuple[Floats, Floats, Floats]:
+    """Points about every `step` µm along a line (y, x), and the line's direction there."""
+    y, x = line
+    far = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(y), np.diff(x)))])
+    at = np.arange(rng.uniform(0, step), far[-1], step)
+    at = np.clip(at + rng.uniform(-jitter, jitter, at.size), 0, far[-1])
+    before, after = np.maximum(at - 4.0, 0), np.minimum(at + 4.0, far[-1])
+    rise = np.interp(after, far, y) - np.interp(before, far, y)
+    run = np.interp(after, far, x) - np.interp(before, far, x)
+    return np.interp(at, far, y), np.interp(at, far, x), np.arctan2(rise, run)
 
 
-_COLUMNS = ("u", "v", "major", "minor", "phi", "dark", "lobe", "clear")
-_LAYERS = (0.0, 0.12, 0.35, 0.6, 0.85, 1.0)
+class _Ground:
+    """A band, and what varies along it, as nuclei find it."""
+
+    def __init__(self, rng: np.random.Generator, band: Band, manner: Manner) -> None:
+        from scipy.ndimage import gaussian_filter1d
+
+        self.band = band
+        self.manner = manner
+        self._lean = np.arctan(gaussian_filter1d(np.gradient(band.basement), 4.0))
+        knots = np.arange(0, band.length + 160, 160)
+        drift = np.interp(np.arange(band.length), knots, rng.normal(0, 0.18, knots.size))
+        self._severity = np.clip(manner.severity + drift, 0, 1)
+
+    def places(self, y: Floats, x: Floats, site: Site, along: Floats | None = None) -> Places:
+        """What is at points; layers follow the membrane, less and less towards the surface."""
+        band, i = self.band, site.index
+        if along is None:
+            lean = self._lean[i] * (1 - 0.8 * np.clip(site.depth, 0, 1))
+            along = band.direction(site.u) + lean
+        return Places(y, x, along, site.depth, band.reach[i], band.look[i], self._severity[i])
+
+    def row(
+        self,
+        rng: np.random.Generator,
+        lines: list[tuple[Floats, Floats]],
+        step: float,
+        jitter: float,
+        offset: tuple[float, float],
+        codes: tuple[int, int],
+    ) -> Places:
+        """A row `offset` µm beside lines, on whichever side has codes from..to."""
+        parts = [_points(rng, line, step, jitter) for line in lines]
+        if not parts:
+            parts = [(np.zeros(0), np.zeros(0), np.zeros(0))]
+        y, x, turn = (np.concatenate(column) for column in zip(*parts, strict=True))
+        near = (y > -_MARGIN) & (y < self.band.height + _MARGIN)
+        near &= (x > -_MARGIN) & (x < self.band.width + _MARGIN)
+        y, x, turn = y[near], x[near], turn[near]
+        far = rng.uniform(*offset, y.size)
+        # Which side is decided farther out, where a membrane's wiggles do not matter.
+        wide = np.maximum(far, 3.0)
+        left, right = (
+            self.band.site(y + s * wide * np.cos(turn), x - s * wide * np.sin(turn)).code
+            for s in (1, -1)
+        )
+        in_left, in_right = ((c >= codes[0]) & (c <= codes[1]) for c in (left, right))
+        side = np.where(in_left, 1.0, -1.0)
+        y, x = y + side * far * np.cos(turn), x - side * far * np.sin(turn)
+        site = self.band.site(y, x)
+        keep = (in_left != in_right) & (site.code >= codes[0]) & (site.code <= codes[1])
+        return self.places(y, x, site, turn).select(keep)
 
 
-def _epithelium(rng: np.random.Generator, band: Band) -> tuple[dict[str, Floats], Floats]:
-    """Basal row, then atypical, then maturing nuclei (band coordinates), and their room."""
-    slope = np.gradient(band.basement)
-    row_u = np.arange(2.0, band.length - 2.0, 6.2)
-    row_u = row_u + rng.uniform(-1.3, 1.3, row_u.size)
-    row_v = band.basement[band.index(row_u)] - rng.uniform(3.6, 5.6, row_u.size)
-    keep = _on_canvas(band, row_u, row_v)
-    row_u, row_v = row_u[keep], row_v[keep]
-    u, v = _scatter(rng, band, 0.04, band.surface + 3.0, band.basement - 3.5)
-    t = band.depth(u, v)
-    edge = band.reach[band.index(u)] + rng.normal(0, 0.035, u.size)
-    share = 1.0 / (1.0 + np.exp(-(edge - t) / 0.03))
-    atypical = rng.random(u.size) < share * 0.93
-    order = np.argsort(~atypical, kind="stable")
-    u = np.concatenate([row_u, u[order]])
-    v = np.concatenate([row_v, v[order]])
-    atypical = np.concatenate([np.zeros(row_u.size, bool), atypical[order]])
-    basal = np.arange(u.size) < row_u.size
-    t = band.depth(u, v)
-    i = band.index(u)
-    n = u.size
-    vary = np.exp(rng.normal(0, 0.10, n))
+def _epithelium(rng: np.random.Generator, ground: _Ground, at: Places, site: Site) -> list[Set]:
+    """What divides or dies, atypical cells, koilocytes, guests and maturing ones, in this order."""
+    band, n, t = ground.band, at.y.size, at.depth
+    grade = band.grade[site.index]
+    edge = at.reach + rng.normal(0, 0.035, n)
+    share = 1.0 / (1.0 + np.exp(np.clip((t - edge) / 0.03, -30, 30)))
+    # A soft edge, but no strays: where nothing is reached there is no atypia.
+    share = np.where((at.reach > 0.02) & (t < at.reach + 0.13), share, 0.0)
+    odd = rng.random(n) < 0.94 * share
+    rate = np.where(odd, _MITOSES[grade - 1], 0.0)
+    rate[(grade == 2) & (t > 0.33)] = 0.0
+    # Normal cells divide next to the basal row, more of them where it is repaired.
+    healthy = ~odd & (grade == 1) & (t < 0.28)
+    reactive = at.look == LOOKS.index("reactive")
+    rate = np.where(healthy, np.where(reactive, 1.2e-5, 2e-6), rate)
+    inflamed = at.look == LOOKS.index("inflamed")
+    rates = (
+        rate * ground.manner.mitotic,
+        np.where(odd, 2.5e-5, 3e-6),
+        np.where(~odd & (t > 0.35) & (t < 0.97), 0.0022 * band.koilocytes[site.index], 0.0),
+        np.where(inflamed, 0.0022 * (1 - 0.75 * t), 1.5e-4 * band.inflamed * (1.2 - t)),
+    )
+    # Which of the four a dart is, or 4 for a cell that is only atypical or maturing.
+    chance = rng.random(n) * _DARTS
+    sort = np.sum(chance >= np.cumsum(rates, axis=0), axis=0)
+    manner = ground.manner
+    return [
+        cells.mitoses(rng, at.select(sort == 0)),
+        cells.apoptotic(rng, at.select(sort == 1)),
+        cells.atypical(rng, at.select((sort == 4) & odd), manner),
+        cells.koilocytes(rng, at.select(sort == 2), manner),
+        cells.lymphocytes(rng, at.select(sort == 3)),
+        _thin(rng, cells.maturing(rng, at.select((sort == 4) & ~odd), manner)),
+    ]
 
-    # Normal maturation: small crowded nuclei below, few and shrunken ones above.
-    major = _curve(t, _LAYERS, (3.5, 3.7, 3.9, 3.6, 2.7, 2.2)) * vary
-    aspect = _curve(t, _LAYERS, (1.35, 1.2, 1.12, 1.2, 1.6, 2.0)) * np.exp(rng.normal(0, 0.08, n))
-    room = _curve(t, _LAYERS, (3.6, 4.7, 7.6, 9.8, 11.5, 12.5)) * np.exp(rng.normal(0, 0.12, n))
-    dark = _curve(t, _LAYERS, (0.60, 0.55, 0.50, 0.50, 0.58, 0.62)) * np.exp(rng.normal(0, 0.12, n))
-    along = t > 0.55
-    phi = np.where(along, rng.normal(0, 0.35, n), rng.uniform(-1.57, 1.57, n))
-    lobe = np.abs(rng.normal(0, 0.05, n))
-    clear = np.clip(
-        _curve(t, _LAYERS, (0.1, 0.4, 0.6, 0.5, 0.0, 0.0)) + rng.normal(0, 0.15, n), 0, 1
+
+def _thin(rng: np.random.Generator, part: Set) -> Set:
+    """Fewer darts where each claims much room: most would only be in the way."""
+    keep = rng.random(part.room.size) < (4.2 / np.maximum(part.room, 4.2)) ** 1.6
+    return Set(part.nuclei.select(keep), part.room[keep])
+
+
+def _stroma(rng: np.random.Generator, ground: _Ground, at: Places, site: Site) -> list[Set]:
+    """Lymphocytes that gather below the membrane, plasma cells, spindles along the fibres."""
+    band, n = ground.band, at.y.size
+    below = np.maximum(site.v - band.basement[site.index], 0)
+    crowd = np.zeros(n)
+    for centre in rng.uniform(0, band.length, max(1, band.length // 450)):
+        deep, wide = rng.uniform(0, 110), rng.uniform(30, 130)
+        gap = ((site.u - centre) / wide) ** 2 + ((below - deep) / (0.7 * wide)) ** 2
+        crowd += np.exp(-gap)
+    strip = np.exp(-below / rng.uniform(50, 160))
+    dense = band.inflamed * (0.06 * strip + 0.32 * np.minimum(crowd, 1.0) ** 1.5) + 0.003
+    pick = rng.random(n)
+    round_ = pick < dense
+    plasma = round_ & (rng.random(n) < 0.18)
+    # More cells in the loose stroma below the epithelium than deep down.
+    spindle = ~round_ & (pick > 1 - (0.07 + 0.06 * np.exp(-below / 120)))
+    return [
+        cells.lymphocytes(rng, at.select(round_ & ~plasma)),
+        cells.plasma(rng, at.select(plasma)),
+        cells.spindles(rng, at.select(spindle)),
+    ]
+
+
+def _rows(rng: np.random.Generator, ground: _Ground) -> tuple[list[Set], list[Set]]:
+    """The basal row; and the rows of columnar cells and of endothelium."""
+    band = ground.band
+    basement = [(a.y, a.x) for a in band.lines() if a.kind == "basement"]
+    basal = ground.row(rng, basement, 4.9, 0.9, (3.4, 5.4), (1, 4))
+    bare: list[tuple[Floats, Floats]] = []
+    step = np.flatnonzero(np.diff(np.concatenate([[0], band.columnar.astype(np.int8), [0]])))
+    for start, stop in zip(step[::2], step[1::2], strict=True):
+        u = np.arange(start, stop)
+        bare.append(band.to_canvas(u + 0.5, band.basement[u]))
+    walls = {
+        kind: [band.to_canvas(*p.outline()) for p in band.pockets if p.kind == kind]
+        for kind in ("gland", "vessel")
+    }
+    lining = ground.row(rng, [*bare, *walls["gland"]], 4.6, 1.2, (5.0, 9.5), (COLUMNAR, COLUMNAR))
+    flat = ground.row(rng, walls["vessel"], 13.0, 5.0, (0.8, 1.6), (VESSEL, VESSEL))
+    return (
+        [cells.basal(rng, basal, ground.manner)],
+        [cells.columnar(rng, lining), cells.endothelium(rng, flat)],
     )
 
-    # Atypia: large, dark, crowded, irregular, unordered.
-    odd = atypical
-    m = int(odd.sum())
-    major[odd] = 4.9 * np.exp(rng.normal(0, 0.20, m))
-    aspect[odd] = 1.1 + np.abs(rng.normal(0.22, 0.25, m))
-    room[odd] = 4.6 * np.exp(rng.normal(0, 0.13, m))
-    dark[odd] = 0.62 * np.exp(rng.normal(0, 0.24, m))
-    phi[odd] = math.pi / 2 + rng.normal(0, 0.8, m)
-    lobe[odd] = np.abs(rng.normal(0, 0.075, m))
-    clear[odd] = np.clip(rng.normal(0.35, 0.35, m), 0, 1)
 
-    # The basal row stands upright; under dysplasia it is darker and larger too.
-    m = int(basal.sum())
-    sick = np.clip(band.reach[i[basal]] / 0.2, 0, 1)
-    major[basal] = (3.9 + 0.5 * sick) * np.exp(rng.normal(0, 0.10, m))
-    aspect[basal] = 1.45 * np.exp(rng.normal(0, 0.10, m))
-    room[basal] = 3.0
-    dark[basal] = (0.60 + 0.04 * sick) * np.exp(rng.normal(0, 0.14, m))
-    phi[basal] = math.pi / 2 + rng.normal(0, 0.2, m)
-    phi = phi + np.arctan(slope[i]) * (1 - np.clip(t, 0, 1))
-
-    fits = (t > 0) & (t < 1)
-    columns = (u, v, major, major / aspect, phi, dark, lobe, clear)
-    names = dict(zip(_COLUMNS, columns, strict=True))
-    return {k: a[fits] for k, a in names.items()}, room[fits]
-
-
-def _stroma(
-    rng: np.random.Generator, band: Band, inflamed: float
-) -> tuple[dict[str, Floats], Floats]:
-    """Spindle nuclei along the fibres, and lymphocytes that gather below the membrane."""
-    corner = math.hypot(band.height, band.width)
-    deep = np.minimum(band.deep, band.basement + corner)
-    u, v = _scatter(rng, band, 0.0042, band.basement + 5.0, deep - 3.0)
-    n = u.size
-    spindle = (
-        u, v, rng.uniform(4.0, 8.0, n), rng.uniform(0.9, 1.7, n), rng.normal(0, 0.35, n),
-        0.55 * np.exp(rng.normal(0, 0.2, n)), np.abs(rng.normal(0, 0.04, n)), np.zeros(n),
-    )  # fmt: skip
-    spindle_room = np.full(n, 6.5)
-    u, v = _scatter(rng, band, 0.014, band.basement + 4.0, deep - 3.0)
-    below = v - band.basement[band.index(u)]
-    # A few crowds along the band, thinning with depth.
-    crowd = np.zeros(u.size)
-    for centre in rng.uniform(0, band.length, max(1, band.length // 500)):
-        crowd += np.exp(-(((u - centre) / rng.uniform(40, 140)) ** 2))
-    chance = inflamed * (0.12 + np.minimum(crowd, 1.0)) * np.exp(-below / rng.uniform(60, 200))
-    keep = rng.random(u.size) < chance + 0.015
-    u, v = u[keep], v[keep]
-    n = u.size
-    size = rng.uniform(2.3, 3.1, n)
-    round_ = (
-        u, v, size, size * rng.uniform(0.85, 1.0, n), rng.uniform(0, math.pi, n),
-        0.72 * np.exp(rng.normal(0, 0.14, n)), np.zeros(n), np.zeros(n),
-    )  # fmt: skip
-    both = [np.concatenate(pair) for pair in zip(round_, spindle, strict=True)]
-    return dict(zip(_COLUMNS, both, strict=True)), np.concatenate([np.full(n, 3.1), spindle_room])
+def _split(
+    rng: np.random.Generator, nuclei: Nuclei, which: Flags, gap: float, shrink: float
+) -> Nuclei:
+    """Two for each of those: apart by `gap` semi-axes across the major one."""
+    one = nuclei.select(which)
+    away = one.minor * gap * rng.uniform(0.9, 1.25, one.y.size)
+    dy, dx = np.cos(one.phi) * away, -np.sin(one.phi) * away
+    one = replace(one, major=one.major * shrink, minor=one.minor * shrink)
+    pair = [replace(one, y=one.y + s * dy, x=one.x + s * dx) for s in (-1, 1)]
+    return Nuclei.join([nuclei.select(~which), *pair])
 
 
 def place_nuclei(rng: np.random.Generator, band: Band) -> Nuclei:
     """All nuclei of a band; deterministic for a generator's state.
 
-    The epithelium's are placed first (basal, atypical, maturing), for else the
-    stroma's would push basal ones aside.
+    Nuclei are thrown as darts in the order of their precedence: the basal row,
+    mitoses, atypical cells, koilocytes, maturing cells, the rows of columnar
+    cells and endothelium, lymphocytes, spindles.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+        Source of everything random.
+    band : Band
+        Their ground.
+
+    Returns
+    -------
+    Nuclei
+        With centres up to 12 µm beyond the canvas.
     """
-    upper, upper_room = _epithelium(rng, band)
-    inflamed = float(rng.choice((0.08, 0.3, 0.9), p=(0.35, 0.4, 0.25)))
-    lower, lower_room = _stroma(rng, band, inflamed)
-    both = {k: np.concatenate([upper[k], lower[k]]) for k in upper}
-    room = np.concatenate([upper_room, lower_room])
-    epithelial = np.arange(room.size) < upper_room.size
-    y, x = band.to_canvas(both["u"], both["v"])
+    ground = _Ground(rng, band, Manner.draw(rng))
+    first, rows = _rows(rng, ground)
+    height, width = band.height + 2 * _MARGIN, band.width + 2 * _MARGIN
+    n = int(height * width * _DARTS)
+    y, x = rng.uniform(0, height, n) - _MARGIN, rng.uniform(0, width, n) - _MARGIN
+    site = band.site(y, x)
+    at = ground.places(y, x, site)
+    inside, outside = _squamous(site.code), site.code == STROMA
+    sets = [
+        *first,
+        *_epithelium(rng, ground, at.select(inside), _part(site, inside)),
+        *rows,
+        *_stroma(rng, ground, at.select(outside), _part(site, outside)),
+    ]
+    nuclei = Nuclei.join([part.nuclei for part in sets])
+    room = np.concatenate([part.room for part in sets])
+    nuclei = nuclei.select(settle(nuclei.y, nuclei.x, room))
     # Those that a fragment's cut would leave hanging over the glass are left out.
-    whole = np.ones(y.size, dtype=bool)
-    for dy, dx in ((-3.5, 0.0), (3.5, 0.0), (0.0, -3.5), (0.0, 3.5)):
-        whole &= band.codes(y + dy, x + dx) != GLASS
-    both = {k: a[whole] for k, a in both.items()}
-    y, x, room, epithelial = y[whole], x[whole], room[whole], epithelial[whole]
-    stays = settle(both["v"], both["u"], room)
-    all_ = Nuclei(
-        y, x, both["major"], both["minor"], both["phi"] + band.angle,
-        both["dark"], both["lobe"], both["clear"], epithelial,
-    )  # fmt: skip
-    return all_.select(stays)
+    whole = np.ones(nuclei.y.size, dtype=bool)
+    for dy, dx in ((-3.0, 0.0), (3.0, 0.0), (0.0, -3.0), (0.0, 3.0)):
+        whole &= band.codes(nuclei.y + dy, nuclei.x + dx) != GLASS
+    nuclei = nuclei.select(whole)
+    # Some koilocytes have two nuclei, some divisions are already apart.
+    n = nuclei.y.size
+    two = (nuclei.kind == SQUAMOUS) & (nuclei.halo >= 6) & (rng.random(n) < 0.18)
+    nuclei = _split(rng, nuclei, two, 0.95, 0.8)
+    n = nuclei.y.size
+    apart = (nuclei.kind == MITOSIS) & (nuclei.major > 2 * nuclei.minor) & (rng.random(n) < 0.25)
+    return _split(rng, nuclei, apart, 1.9, 0.8)

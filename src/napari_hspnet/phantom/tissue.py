@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_hspnet.errors import InputError
-from napari_hspnet.phantom.geometry import GLASS, STROMA, Band, Floats, pixel_centres
+from napari_hspnet.phantom.geometry import STROMA, Band, Floats, pixel_centres
+from napari_hspnet.phantom.ground import Ground, lay_ground
 from napari_hspnet.phantom.growth import field_band
 from napari_hspnet.phantom.nuclei import Nuclei, place_nuclei
 from napari_hspnet.phantom.stain import Stain
 from napari_hspnet.phantom.stamp import stamp
+from napari_hspnet.phantom.texture import Grid
 
 __all__ = ["GLASS_COLOUR", "Field", "Section", "glass", "phantom_field"]
 
@@ -22,7 +24,9 @@ Plane = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
 GLASS_COLOUR = (243, 242, 244)
-_NOISE = 1.6
+_COARSEST = 0.75
+_STRIP = 500_000
+_THICKNESS_SPREAD = 0.23
 
 
 @dataclass(frozen=True)
@@ -38,40 +42,6 @@ class Field:
 
     rgb: Image
     truth: Image
-
-
-def _resize(
-    plane: Plane, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
-) -> Plane:
-    from PIL import Image as Pillow
-
-    image = Pillow.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
-    scaled = image.resize((size[1], size[0]), Pillow.Resampling.BILINEAR, box=box)
-    return np.asarray(scaled, dtype=np.float32)
-
-
-def _blobs(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> Plane:
-    """Smooth noise of about unit deviation and `scale` µm correlation."""
-    from PIL import Image as Pillow
-
-    small = (max(3, math.ceil(shape[0] / scale) + 2), max(3, math.ceil(shape[1] / scale) + 2))
-    noise = Pillow.fromarray(rng.standard_normal(small).astype(np.float32))
-    big = noise.resize((shape[1], shape[0]), Pillow.Resampling.BICUBIC)
-    return np.asarray(big, dtype=np.float32) * np.float32(1.3)
-
-
-def _fibres(rng: np.random.Generator, u: Plane, v: Plane, warp: Plane) -> Plane:
-    """Wavy bundles along the band, about zero mean and unit deviation."""
-    from scipy.ndimage import gaussian_filter
-
-    side = 1024
-    noise = rng.standard_normal((side, side)).astype(np.float32)
-    fine = gaussian_filter(noise, (0.9, 9.0), mode="wrap")
-    coarse = gaussian_filter(noise[::-1, ::-1], (4.0, 30.0), mode="wrap")
-    texture = 0.75 * fine / fine.std() + 0.65 * coarse / coarse.std()
-    row = np.floor(v + 20.0 * warp).astype(np.int32) & (side - 1)
-    col = np.floor(u + 12.0 * warp).astype(np.int32) & (side - 1)
-    return np.asarray(texture[row, col], dtype=np.float32)
 
 
 def _no_check() -> None:
@@ -105,73 +75,9 @@ class Section:
         self._check = check
         self.nuclei: Nuclei = place_nuclei(rng, band)
         check()
-        self._seed = int(rng.integers(2**62))
-        self._haematoxylin, self._eosin, self._chromatin = self._ground(rng)
-
-    def _ground(self, rng: np.random.Generator) -> tuple[Plane, Plane, Plane]:
-        """Everything but nuclei, as optical density at 1 µm per pixel."""
-        from scipy.ndimage import gaussian_filter
-
-        band, shape = self.band, (self.band.height, self.band.width)
-        y = pixel_centres(0, shape[0], 1.0)[:, None]
-        x = pixel_centres(0, shape[1], 1.0)[None, :]
-        u, v = band.to_band(y, x)
-        code = band.codes(y, x)
-        i = band.index(u)
-        t = np.clip(band.depth(u, v), 0, 1).astype(np.float32)
-        reach = band.reach[i].astype(np.float32)
-        self._check()
-        warp = _blobs(rng, shape, 110.0)
-        patch = _blobs(rng, shape, 120.0)
-        grain = _blobs(rng, shape, 3.0)
-
-        tissue = code != GLASS
-        epithelium = tissue & (code < STROMA)
-        atypical = 1.0 / (1.0 + np.exp(np.clip((t - reach - 0.03 * patch) / 0.05, -30, 30)))
-        # Maturing cytoplasm fills with glycogen and pales; the very surface is
-        # flattened and pinker again.
-        pale = np.interp(t, (0.0, 0.15, 0.45, 0.8, 0.95, 1.0), (0, 0.1, 0.75, 1, 0.6, 0.3))
-        glycogen = rng.uniform(0.25, 1.0) * np.clip(0.7 + 0.3 * patch, 0.2, 1.2)
-        pale = (pale * (1 - 0.85 * atypical) * glycogen).astype(np.float32)
-        eosin = 0.33 - 0.15 * pale + 0.03 * patch + 0.025 * grain
-        haema = rng.uniform(0.07, 0.15) * (1 - 0.55 * pale) + 0.015 * patch + 0.015 * grain
-
-        self._check()
-        eosin += (0.05 + 0.11 * pale) * self._borders(shape)
-
-        self._check()
-        fibres = _fibres(rng, u.astype(np.float32), v.astype(np.float32), warp)
-        self._check()
-        stroma_e = 0.30 + 0.065 * fibres + 0.04 * patch
-        stroma_h = 0.045 + 0.012 * fibres
-        gaps = np.clip(-fibres - 1.2, 0, 1)
-        stroma_e = np.where(gaps > 0, stroma_e * (1 - 0.7 * gaps), stroma_e)
-        eosin = np.where(epithelium, eosin, stroma_e)
-        haema = np.where(epithelium, haema, stroma_h)
-        self._check()
-        cover = gaussian_filter(tissue.astype(np.float32), 0.7)
-        self._check()
-        eosin = np.clip(gaussian_filter(eosin.astype(np.float32), 0.6), 0.02, 1) * cover
-        haema = np.clip(gaussian_filter(haema.astype(np.float32), 0.6), 0.01, 1) * cover
-        return haema.astype(np.float32), eosin.astype(np.float32), np.float32(1) + 0.16 * grain
-
-    def _borders(self, shape: tuple[int, int]) -> Plane:
-        """Lines half-way between nuclei: the polygonal borders of squamous cells."""
-        from scipy.ndimage import distance_transform_edt
-
-        near = self.nuclei.select(self.nuclei.epithelial)
-        row, col = np.floor(near.y).astype(int), np.floor(near.x).astype(int)
-        inside = (row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1])
-        if not inside.any():
-            return np.zeros(shape, np.float32)
-        seeds = np.ones(shape, bool)
-        seeds[row[inside], col[inside]] = False
-        where = distance_transform_edt(seeds, return_distances=False, return_indices=True)
-        owner = where[0].astype(np.int64) * shape[1] + where[1]
-        line = np.zeros(shape, np.float32)
-        line[:, 1:] += owner[:, 1:] != owner[:, :-1]
-        line[1:] += owner[1:] != owner[:-1]
-        return np.minimum(line, np.float32(1))
+        # A fragment is cut thicker or thinner, and takes up more or less stain.
+        self._thickness = float(np.exp(np.clip(rng.normal(0, _THICKNESS_SPREAD), -0.45, 0.36)))
+        self.ground: Ground = lay_ground(rng, band, self.nuclei, check)
 
     def codes(self, y: Floats, x: Floats) -> npt.NDArray[np.uint8]:
         """See `Band.codes`."""
@@ -191,57 +97,53 @@ class Section:
         -------
         ndarray of uint8, (height, width, 3)
         """
-        haema, eosin, chromatin = (
-            _crop(plane, y, x, height, width, mpp)
-            for plane in (self._haematoxylin, self._eosin, self._chromatin)
-        )
+        if mpp > _COARSEST:
+            # Fine lines would be missed between the centres of coarse pixels.
+            k = math.ceil(mpp / _COARSEST)
+            return shrink(self.paint(y * k, x * k, height * k, width * k, mpp / k), k)
         near = self.nuclei
-        reach = 2.0 * near.major + 2.0
+        reach = 2.0 * near.major + 2.0 + 8 * mpp
         low_y, low_x = y * mpp, x * mpp
         inside = (near.y > low_y - reach) & (near.y < low_y + height * mpp + reach)
         inside &= (near.x > low_x - reach) & (near.x < low_x + width * mpp + reach)
-        ink = np.zeros((height, width), np.float32)
-        cover = np.zeros((height, width), np.float32)
-        stamp(near.select(inside), y, x, mpp, ink, cover)
-        haema = haema * (1 - 0.8 * cover) + ink * chromatin
-        eosin = eosin * (1 - 0.55 * cover)
-        rng = np.random.default_rng([self._seed, y + 2**31, x + 2**31, round(mpp * 1e6)])
-        return self._develop(haema, eosin, rng)
+        # Stamps are a few pixels larger than what they are chosen by.
+        pad = 4
+        ink = np.zeros((height + 2 * pad, width + 2 * pad), np.float32)
+        cover = np.zeros_like(ink)
+        stamp(near.select(inside), y - pad, x - pad, mpp, ink, cover)
+        ink, cover = ink[pad:-pad, pad:-pad], cover[pad:-pad, pad:-pad]
+        out = np.empty((height, width, 3), np.uint8)
+        # In strips, so that memory does not grow with the block.
+        rows = max(16, _STRIP // max(width, 1))
+        for top in range(0, height, rows):
+            part = slice(top, min(top + rows, height))
+            grid = Grid(y + part.start, x, part.stop - part.start, width, mpp)
+            haema, eosin = self.ground.paint(grid)
+            haema *= 1 - 0.8 * cover[part]
+            haema += ink[part]
+            eosin *= 1 - 0.55 * cover[part]
+            self._develop(haema, eosin, out[part])
+        return out
 
-    def _develop(self, haema: Plane, eosin: Plane, rng: np.random.Generator) -> Image:
-        """Optical density to 8-bit colour, with the sensor's noise."""
-        stain = self.stain
-        haema = haema * np.float32(stain.haematoxylin_strength * 1.25)
-        eosin = eosin * np.float32(stain.eosin_strength)
-        out = np.empty((*haema.shape, 3), np.uint8)
-        shared = rng.standard_normal(haema.shape, dtype=np.float32)
+    def _develop(self, haema: Plane, eosin: Plane, out: Image) -> None:
+        """Optical density to 8-bit colour, into `out`."""
+        stain, power = self.stain, -math.log(10) * self._thickness
+        haema = haema * np.float32(1.25 * power * stain.haematoxylin_strength)
+        eosin = eosin * np.float32(power * stain.eosin_strength)
         for c in range(3):
             density = haema * np.float32(stain.haematoxylin[c])
             density += eosin * np.float32(stain.eosin[c])
-            density *= np.float32(-math.log(10))
             light = np.exp(density, out=density)
             light *= np.float32(GLASS_COLOUR[c])
-            light += np.float32(_NOISE) * np.roll(shared, 7 * c, axis=0)
-            out[..., c] = np.clip(light + np.float32(0.5), 0, 255)
-        return out
-
-
-def _crop(plane: Plane, y: int, x: int, height: int, width: int, mpp: float) -> Plane:
-    """A block of a 1 µm plane at `mpp`; its border pixels go on beyond its edges."""
-    pad = 4
-    y0, x0 = math.floor(y * mpp) - pad, math.floor(x * mpp) - pad
-    y1, x1 = math.ceil((y + height) * mpp) + pad, math.ceil((x + width) * mpp) + pad
-    rows = np.clip(np.arange(y0, y1), 0, plane.shape[0] - 1)
-    cols = np.clip(np.arange(x0, x1), 0, plane.shape[1] - 1)
-    part = plane[rows[:, None], cols]
-    box = (x * mpp - x0, y * mpp - y0, (x + width) * mpp - x0, (y + height) * mpp - y0)
-    return _resize(part, (height, width), box)
+            light += np.float32(0.5)
+            out[..., c] = np.clip(light, 0, 255)
 
 
 def glass(rng: np.random.Generator, height: int, width: int) -> Image:
-    """Empty glass with the same noise as tissue, (height, width, 3) uint8."""
-    noise = rng.normal(0, _NOISE, (height, width, 3)) + np.asarray(GLASS_COLOUR) + 0.5
-    return np.asarray(np.clip(noise, 0, 255), dtype=np.uint8)
+    """Empty glass, (height, width, 3) uint8; it draws nothing from `rng`."""
+    out = np.empty((height, width, 3), np.uint8)
+    out[:] = GLASS_COLOUR
+    return out
 
 
 def phantom_field(
