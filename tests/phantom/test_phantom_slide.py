@@ -44,7 +44,7 @@ def oracle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def he(tmp_path_factory):
     path = tmp_path_factory.mktemp("he") / "h.tiff"
-    spec = PhantomSpec(2301, 3210, seed=4)
+    spec = PhantomSpec(2301, 3210, seed=4, artefacts=False)
     write_phantom(path, spec)
     return path, spec
 
@@ -123,7 +123,7 @@ def test_levels_are_area_averages(style, he, oracle):
     if style == "oracle":
         assert gap.max() == 0
     else:
-        assert gap.mean() < 3.0
+        assert gap.mean() < 4.5
         assert np.corrcoef(average.ravel(), low[:575, :802].ravel())[0, 1] > 0.99
 
 
@@ -132,9 +132,9 @@ def test_both_styles_have_the_same_geometry(he, oracle):
     with openslide.OpenSlide(path) as slide:
         drawn = _level(slide, 1)[:-1, :-1].min(axis=2) < 215
     codes = make_layout(spec).label_codes(0, 0, *drawn.shape)
-    tissue = (codes != GLASS) & (codes != STROMA)
-    assert (drawn[tissue]).mean() > 0.99
-    assert (drawn[codes == GLASS]).mean() < 0.01
+    tissue = (codes != GLASS) & (codes < STROMA)
+    assert (drawn[tissue]).mean() > 0.97
+    assert (drawn[codes == GLASS]).mean() < 0.02
     assert np.array_equal(
         truth_block(spec, 0, 0, *spec.label_shape),
         truth_block(oracle[1], 0, 0, *spec.label_shape),
@@ -187,12 +187,17 @@ def test_full_size_plan_needs_no_pixels(height, width):
     for p in layout.placements:
         assert p.y >= 0
         assert p.x >= 0
-        taken[p.y : p.y + layout.canvas[0], p.x : p.x + layout.canvas[1]] += 1
+        assert (p.height, p.width) == layout.canvases[p.section][:: -1 if p.turned else 1]
+        taken[p.y : p.y + p.height, p.x : p.x + p.width] += 1
     assert taken.max() == 1
     assert 0.3 < taken.mean() < 0.9
+    assert len({p.way for p in layout.placements}) == 8
+    assert len({(p.height, p.width) for p in layout.placements}) > 4
+    # No grid: hardly any two pieces begin at the same height.
+    assert len({p.y for p in layout.placements}) > 0.5 * len(layout.placements)
     last = layout.placements[-1]
-    tall, wide = (n * 64 for n in layout.canvas)
-    assert 0.1 < (layout.truth(last.y * 64, last.x * 64, tall, wide) > 0).mean() < 0.9
+    box = last.y * 64, last.x * 64, last.height * 64, last.width * 64
+    assert 0.1 < (layout.truth(*box) > 0).mean() < 0.9
     assert not layout.truth(height // 4, width // 4, 50, 50).any()
 
 
@@ -258,6 +263,8 @@ def test_cancel_leaves_nothing(tmp_path, style, after):
         {"style": "pas"},
         {"grades": (7,)},
         {"bank": 0},
+        {"domain": "Z"},
+        {"quality": 10},
     ],
 )
 def test_bad_specs_are_refused(bad):

@@ -33,6 +33,19 @@ def make_phantom(
     style: Annotated[
         Style, typer.Option("--style", help="Like H&E, or flat colours that tell the truth.")
     ] = Style.he,
+    domain: Annotated[
+        str, typer.Option("--domain", help="Laboratory and scanner, A to F; A is the usual one.")
+    ] = "A",
+    artefacts: Annotated[
+        bool, typer.Option("--artefacts/--no-artefacts", help="Folds, pen, bubbles, dust.")
+    ] = True,
+    lines: Annotated[
+        Path | None,
+        typer.Option("--lines", help="Surface and basement membrane, a GeoJSON in µm."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes that paint; all cores if left out.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
@@ -41,7 +54,7 @@ def make_phantom(
     height, width = parse_size(size)
     from napari_hspnet.phantom import PhantomSpec, write_phantom
 
-    spec = PhantomSpec(height, width, seed, mpp, style.value)
+    spec = PhantomSpec(height, width, seed, mpp, style.value, domain=domain, artefacts=artefacts)
     with stop_signals() as cancel, progress_bar() as advance:
         result = write_phantom(
             out,
@@ -50,9 +63,12 @@ def make_phantom(
             lambda part, doing: advance(doing, part, None),
             cancel,
             overwrite,
+            lines_path=lines,
+            workers=workers,
         )
     if result.cancelled:
         raise CancelledError
     typer.echo(f"{result.path} ({result.bytes_written / 1e6:.1f} MB)")
-    if result.truth_path is not None:
-        typer.echo(str(result.truth_path))
+    for beside in (result.truth_path, result.lines_path):
+        if beside is not None:
+            typer.echo(str(beside))

@@ -37,7 +37,7 @@ class Page:
     channels : int
         3 (RGB) or 1.
     compression : int
-        `JPEG` (YCbCr, 2 x 2 subsampled) or `DEFLATE`.
+        `JPEG` (YCbCr) or `DEFLATE`.
     tile : int
         Side of a tile, a multiple of 16.
     mpp : float
@@ -46,6 +46,8 @@ class Page:
         ASCII, may be empty.
     reduced : bool
         Whether it is a lower resolution of the first page.
+    subsampling : int
+        Of JPEG's colour, in both directions: 2, or 1 for none.
     """
 
     shape: tuple[int, int]
@@ -55,6 +57,7 @@ class Page:
     mpp: float
     description: str = ""
     reduced: bool = False
+    subsampling: int = 2
     offsets: npt.NDArray[np.uint64] = field(init=False)
     lengths: npt.NDArray[np.uint64] = field(init=False)
 
@@ -154,7 +157,7 @@ def _tags(page: Page) -> list[tuple[int, int, int, bytes]]:
         (325, _LONG8, page.lengths.size, page.lengths.astype("<u8").tobytes()),
     ]
     if jpeg:
-        tags.append(short(530, 2, 2))
+        tags.append(short(530, page.subsampling, page.subsampling))
     if page.description:
         text = page.description.encode("ascii") + b"\0"
         tags.append((270, _ASCII, len(text), text))

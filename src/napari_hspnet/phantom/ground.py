@@ -88,8 +88,9 @@ class Ground:
         clear = crisp(halo, 1.2)
         rim = np.exp(-((halo + 1.2) ** 2)) * (halo > -4)
         change = 1 + line + 0.35 * rim
-        change *= 1 - 0.8 * clear
         grain = grid.tile(self.grain)
+        # Cleared, not empty: wisps of cytoplasm stay.
+        change *= 1 - clear * np.clip(0.62 - 0.12 * grain, 0.3, 0.85)
         haema *= change * (1 + 0.13 * grain + 0.06 * grid.tile(self.grain, (331, 517)))
         eosin *= change * (1 + 0.15 * grain)
         blood = grid.plane(self.blood)
