@@ -1,8 +1,11 @@
 """The command line on good and bad input, its files read back by other readers."""
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -415,7 +418,87 @@ def test_train_demo_refuses_before_it_trains(tmp_path, capsys):
     assert main(["train-demo", "--out", str(path)]) == 2
     assert path.read_text() == "mine"
     assert main(["train-demo", "--out", str(tmp_path / "n"), "--minutes", "0"]) == 2
-    assert "minutes" in capsys.readouterr().err
+    assert main(["train-demo", "--out", str(tmp_path / "n"), "--data-seed", "1000"]) == 2
+    assert main(["train-demo", "--out", str(tmp_path / "n"), "--init-seed", "-1"]) == 2
+    err = capsys.readouterr().err
+    assert "minutes" in err
+    assert "less than 1000 for data" in err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def small_slides(monkeypatch):
+    """The command as it is, on slides and forests that take a second."""
+    from napari_hspnet.jobs import judge_phantom
+
+    small = {"shape": (500, 700), "field_side": 240, "per_class": 150, "trees": 6}
+    quick = functools.partial(judge_phantom.JudgeOptions, **small)
+    monkeypatch.setattr(judge_phantom, "JudgeOptions", quick)
+
+
+def test_judge_phantom_prints_one_table_and_writes_all_figures(
+    small_slides, checkpoint, tmp_path, capsys
+):
+    out = tmp_path / "figures" / "judged.json"
+    line = ["judge-phantom", "--model", str(checkpoint), "--slides", "2", "--train-fields", "2"]
+    assert main([*line, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    document = json.loads(out.read_text(encoding="utf-8"))
+    table = [row for row in said.splitlines() if row.startswith("|")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+    assert {len(row) for row in cells} == {8}
+    assert cells[0][1:] == [
+        "mean Dice",
+        *(f"Dice {name}" for name in ("normal", "CIN1", "CIN2", "CIN3")),
+        "pixel accuracy",
+        "CIN2+ agreement",
+    ]
+    assert len(document["rows"]) == len(cells) - 2 == 7
+    for row, figures in zip(cells[2:], document["rows"].values(), strict=True):
+        assert row[0] == figures["title"]
+        mean = figures["mean_dice"]
+        printed = [float(number) for number in re.findall(r"[0-9.]+", row[1])]
+        assert printed == pytest.approx([mean["value"], mean["low"], mean["high"]], abs=6e-4)
+    heading = said[: said.index("|")]
+    for words in (
+        "Research use only",
+        f"version {document['phantom_version']}",
+        document["generator_hash"],
+        "domain A",
+        "2 test slides",
+        "seeds 2000000000 to 2000000001",
+        hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    ):
+        assert words in heading
+    assert main([*line, "--out", str(out)]) == 2
+    assert json.loads(out.read_text(encoding="utf-8")) == document
+
+
+def test_judge_phantom_refuses_before_it_draws(checkpoint, tmp_path, capsys):
+    def judge(*arguments):
+        code = main(["judge-phantom", "--slides", "1", *map(str, arguments)])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    refused(judge("--model", tmp_path / "absent.safetensors"), "absent.safetensors")
+    refused(judge("--model", checkpoint, "--domain", "no such"), "domain")
+    refused(judge("--model", checkpoint, "--slides", 2_000_000_000), "split")
+    kept = tmp_path / "kept.json"
+    kept.write_text("mine")
+    refused(judge("--model", checkpoint, "--out", kept), "exists already")
+    assert kept.read_text() == "mine"
+    refused(judge("--model", checkpoint, "--out", kept / "below.json"), "cannot be written")
+
+
+def test_judge_phantom_refuses_a_model_of_other_classes(checkpoint, tmp_path, capsys):
+    """Its figures would be those of other things under our names."""
+    other = tmp_path / "other.safetensors"
+    data = checkpoint.read_bytes()
+    assert data.count(rb"\"CIN3\"") == 1
+    other.write_bytes(data.replace(rb"\"CIN3\"", rb"\"AGUS\""))
+    assert main(["judge-phantom", "--model", str(other), "--slides", "1"]) == 2
+    said = capsys.readouterr()
+    refused((2, said.out, said.err), "classes", "AGUS")
 
 
 def test_usage_errors_and_help():
@@ -425,7 +508,7 @@ def test_usage_errors_and_help():
     assert runner.invoke(app, ["nonsense"]).exit_code == 2
     answer = runner.invoke(app, ["--version"])
     assert (answer.exit_code, answer.output.strip()) == (0, f"napari-hspnet {__version__}")
-    for name in ("info", "predict", "demo", "phantom", "train-demo"):
+    for name in ("info", "predict", "demo", "phantom", "train-demo", "judge-phantom"):
         assert runner.invoke(app, [name, "--help"]).exit_code == 0
     assert main(["predict", "--stride", "many"]) == 2
 

@@ -21,6 +21,7 @@ from napari_hspnet.training import (
     FieldPatches,
     Recipe,
     Stage,
+    WeightAverage,
     evaluate,
     predict_field,
     scores,
@@ -178,6 +179,66 @@ def test_input_is_normalised_as_the_card_says() -> None:
     )
 
 
+def test_the_average_is_the_running_mean_of_the_weights() -> None:
+    network = tiny_network()
+    average = WeightAverage(network, 0.5)
+    weight = network.head[-1].weight
+    mean = weight.detach().clone()
+    for step in range(1, 8):
+        with torch.no_grad():
+            weight.add_(step)
+        average.update(network)
+        decay = min(0.5, (1 + step) / (10 + step))
+        mean = decay * mean + (1 - decay) * weight.detach()
+        torch.testing.assert_close(average.network.head[-1].weight, mean)
+
+
+def test_a_training_that_averages_ends_with_the_mean() -> None:
+    """Of batch normalisation's statistics too: they belong to the weights."""
+    recipe = dataclasses.replace(QUICK, average=0.9)
+
+    def trained(average: WeightAverage | None, network: torch.nn.Module) -> dict:
+        source = FieldPatches([colour_field(0)])
+        train(network, source, recipe, steps=4, seed=2, average=average)
+        return network.state_dict()
+
+    network = tiny_network()
+    average = WeightAverage(network, 0.9)
+    given = trained(average, network)
+    made = trained(None, tiny_network())
+    last = tiny_network()
+    train(last, FieldPatches([colour_field(0)]), QUICK, steps=4, seed=2)
+    differs = []
+    for key, value in given.items():
+        assert torch.equal(value, average.network.state_dict()[key])
+        assert torch.equal(value, made[key])
+        if value.is_floating_point() and not torch.equal(value, last.state_dict()[key]):
+            differs.append(key)
+    assert any("running_var" in key for key in differs)
+    assert any("weight" in key for key in differs)
+
+
+def test_background_that_counts_nothing_teaches_nothing() -> None:
+    """The gradient is that of a batch whose background is left out."""
+
+    class Once:
+        def __init__(self, background: int) -> None:
+            self._background = background
+
+        def batch(self, rng, side, count):
+            field = colour_field(4, 64, 16)
+            truth = np.where(field.truth == 0, self._background, field.truth).astype(np.uint8)
+            return field.rgb[None], truth[None]
+
+    without = dataclasses.replace(QUICK, background=0.0)
+    first, second = tiny_network(), tiny_network()
+    train(first, Once(0), without, steps=1)
+    train(second, Once(255), QUICK, steps=1)
+    assert (colour_field(4, 64, 16).truth == 0).any()
+    for key, value in first.state_dict().items():
+        torch.testing.assert_close(value, second.state_dict()[key])
+
+
 # ---- recipes ----
 
 
@@ -224,6 +285,8 @@ def test_courses_of_the_rate() -> None:
         ({"stages": (Stage(64, 0),)}, "batch"),
         ({"momentum": 1.0}, "momentum"),
         ({"clip": 0.0}, "clip"),
+        ({"average": 1.0}, "average"),
+        ({"background": -0.1}, "background"),
     ],
 )
 def test_impossible_recipes_are_named(change, named) -> None:

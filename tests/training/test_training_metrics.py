@@ -87,3 +87,23 @@ def test_cross_entropy_of_nothing_is_zero_and_moves_nothing() -> None:
     assert float(loss.detach()) == 0
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+def test_weighted_cross_entropy_is_a_weighted_mean() -> None:
+    torch.manual_seed(1)
+    logits = torch.randn(2, 5, 3, 4)
+    target = torch.randint(0, 5, (2, 3, 4))
+    target[1, 2] = 255
+    weights = torch.tensor([0.25, 1.0, 2.0, 1.0, 1.0])
+    expected = torch.nn.functional.cross_entropy(logits, target, weights, ignore_index=255)
+    assert float(cross_entropy(logits, target, weights=weights)) == pytest.approx(float(expected))
+
+
+def test_weighted_cross_entropy_of_what_weighs_nothing_is_zero() -> None:
+    logits = torch.randn(1, 5, 2, 2, requires_grad=True)
+    weights = torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0])
+    loss = cross_entropy(logits, torch.zeros((1, 2, 2), dtype=torch.int64), weights=weights)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()

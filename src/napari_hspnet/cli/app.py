@@ -17,6 +17,7 @@ from napari_hspnet.cli import (
     export,
     import_,
     info,
+    judge,
     phantom,
     predict,
     train_demo,
@@ -47,6 +48,7 @@ app.command("open")(window.open_window)
 app.add_typer(case.app, name="case")
 app.command("phantom")(phantom.make_phantom)
 app.command("train-demo")(train_demo.train)
+app.command("judge-phantom")(judge.judge)
 
 
 def _version(asked: bool) -> None:

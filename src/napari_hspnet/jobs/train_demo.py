@@ -1,44 +1,52 @@
-"""Train the demo model on synthetic fields, judge it on others, save it.
+"""Train the demo model on synthetic fields, judge it on synthetic slides, save it.
 
-The command is ``napari-hspnet train-demo --out FILE --minutes 25``. What comes
+The command is ``napari-hspnet train-demo --out FILE --minutes 45``. What comes
 out knows phantoms only: it shows the program at work and reads no real slide.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-import multiprocessing
-import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from napari_hspnet import __version__
-from napari_hspnet.classes import CLASSES, RESEARCH_USE_ONLY
-from napari_hspnet.errors import CancelledError, InputError
-from napari_hspnet.networks import DEMO_ARCHITECTURE, ModelCard, build, save_checkpoint
-from napari_hspnet.networks.checkpoint import load_checkpoint
-from napari_hspnet.phantom import Field, phantom_field
-from napari_hspnet.training import DEMO_RECIPE, FieldPatches, Recipe, evaluate, scores, train
-from napari_hspnet.training.loop import TrainProgress, fast_bfloat16
+from napari_hspnet.classes import CLASSES
+from napari_hspnet.errors import InputError
+from napari_hspnet.jobs.demo_card import demo_card, field_figures, slide_figures
+from napari_hspnet.jobs.judge_phantom import Judgement, JudgeOptions, judge_phantom
+from napari_hspnet.jobs.outputs import check_output
+from napari_hspnet.jobs.phantom_fields import FieldJob, draw_fields
+from napari_hspnet.jobs.phantom_slides import SLIDE_SHAPE, ways_of
+from napari_hspnet.networks import LoadedModel, ModelCard, build, load_checkpoint, save_checkpoint
+from napari_hspnet.phantom import Field
+from napari_hspnet.phantom.splits import seeds_of
+from napari_hspnet.training import (
+    DEMO_RECIPE,
+    FieldPatches,
+    Recipe,
+    TrainProgress,
+    WeightAverage,
+    evaluate,
+    train,
+)
+from napari_hspnet.training.loop import fast_bfloat16
 
-__all__ = ["DemoProgress", "DemoResult", "train_demo"]
+__all__ = ["DemoOptions", "DemoProgress", "DemoResult", "train_demo"]
 
-FIELD_SIDE = 800
-# Seeds of fields: training from 0, held-out ones far from them.
-HELD_OUT_SEED = 1_000_000_000
-# Every ordered pair of two different classes twice: each class in as many fields.
-_PAIRS = tuple(itertools.permutations([c.value for c in CLASSES], 2))
-HELD_OUT = 2 * len(_PAIRS)
-# Seed, side in pixels, grades along the band.
-_Job = tuple[int, int, Sequence[int] | None]
+# Every ordered pair of two different classes: each class in as many fields.
+PAIRS = tuple(itertools.permutations([c.value for c in CLASSES], 2))
+# Data seeds see fields of their own: so many seeds each.
+FIELDS_OF_A_SEED = 1_000_000
+FEWEST_FIELDS = 8
 
 
 @dataclass(frozen=True)
@@ -72,18 +80,81 @@ class DemoResult:
     card: ModelCard
 
 
+@dataclass(frozen=True)
+class DemoOptions:
+    """How the demo model is trained.
+
+    Attributes
+    ----------
+    minutes : float
+        For all: drawing fields, training, judging.
+    init_seed : int
+        Of the network's start and the order of patches.
+    data_seed : int
+        Of the training fields, and of nothing else: validation fields and test
+        slides are always the same.
+    domain : str
+        Stain and scanner of fields and slides.
+    fields : int or None
+        Training fields; None is ten a minute, or as many as a fifth of the time
+        allows where that is less.
+    field_side : int
+        Pixels of a field, at 1 µm each.
+    validation : int
+        Fields that snapshots are judged on.
+    slides : int
+        Test slides that the figures in the card come from.
+    slide_shape : tuple of int
+        (height, width) of these in level-0 pixels of 0.5 µm.
+    recipe : Recipe
+    snapshot_minutes : float
+        How often the network so far is judged (without overlap) and saved, so
+        that an interruption leaves a real checkpoint.
+
+    Raises
+    ------
+    InputError
+        If a number makes no sense.
+    """
+
+    minutes: float = 45.0
+    init_seed: int = 0
+    data_seed: int = 0
+    domain: str = "A"
+    fields: int | None = None
+    field_side: int = 800
+    validation: int = len(PAIRS)
+    slides: int = 24
+    slide_shape: tuple[int, int] = SLIDE_SHAPE
+    recipe: Recipe = field(default_factory=lambda: DEMO_RECIPE)
+    snapshot_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not (self.minutes > 0 and math.isfinite(self.minutes)):
+            raise InputError(
+                f"{self.minutes} minutes make no training", advice="Give a number above 0"
+            )
+        if min(self.validation, self.slides, self.field_side) < 1 or self.fields == 0:
+            raise InputError(
+                "a training needs fields to learn from and slides to be judged on",
+                advice="Give numbers above 0",
+            )
+        if not 0 <= self.data_seed < 1000 or self.init_seed < 0:
+            raise InputError(
+                f"the seeds {self.init_seed} and {self.data_seed} cannot be used",
+                advice="Give 0 or more, and less than 1000 for data",
+            )
+
+    def train_seeds(self, count: int) -> range:
+        """Seeds of the training fields."""
+        return seeds_of("train", self.data_seed * FIELDS_OF_A_SEED, count)
+
+
 def train_demo(
     out: Path | str,
-    minutes: float = 25.0,
-    seed: int = 0,
+    options: DemoOptions | None = None,
     progress: Callable[[DemoProgress], None] | None = None,
     cancel: threading.Event | None = None,
-    *,
-    fields: int | None = None,
-    held_out: int = HELD_OUT,
-    field_side: int = FIELD_SIDE,
-    recipe: Recipe = DEMO_RECIPE,
-    snapshot_minutes: float = 5.0,
 ) -> DemoResult:
     """Train the demo model.
 
@@ -91,26 +162,11 @@ def train_demo(
     ----------
     out : path
         The safetensors file to write, float16 weights, about 6.4 MB.
-    minutes : float
-        Time for all: drawing fields, training, judging.
-    seed : int
-        Of the network's start, the patches and the training fields. Held-out
-        fields are the same whatever the seed.
+    options : DemoOptions, optional
     progress : callable, optional
         Called about once a second.
     cancel : threading.Event, optional
         Ends the job; the last snapshot stays.
-    fields : int, optional
-        How many training fields; by default as many as about an eighth of the
-        time allows.
-    held_out : int
-        How many fields to judge on.
-    field_side : int
-        Pixels of a field, at 1 µm each.
-    recipe : Recipe
-    snapshot_minutes : float
-        How often the network so far is judged on a third of the held-out fields
-        (without overlap) and saved to `out`, so that an interruption leaves a real checkpoint.
 
     Returns
     -------
@@ -121,72 +177,55 @@ def train_demo(
     CancelledError
         If `cancel` was set.
     InputError
-        If an argument makes no sense.
+        If there is no such domain.
     OutputError
         If `out` cannot be written; found out before the training.
     """
-    if not (minutes > 0 and math.isfinite(minutes)) or held_out < 1 or field_side < 1:
-        raise InputError(
-            f"{minutes} minutes, {held_out} held-out fields of {field_side} px make no training",
-            advice="Give numbers above 0",
-        )
+    options = options or DemoOptions()
     path = Path(out)
-    clock = _Clock(60 * minutes, progress)
-    card = _card(seed, recipe, bfloat16=fast_bfloat16())
+    check_output(path)
+    clock = _Clock(60 * options.minutes, progress)
+    card = demo_card(options.recipe, options.init_seed, options.data_seed, options.domain)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(options.init_seed)
         network = build(card.architecture)
-    _refuse_early(path)
-
-    train_fields = fields if fields is not None else max(8, round(9.5 * minutes))
-    jobs: list[_Job] = [(_training_seed(seed, i), field_side, None) for i in range(train_fields)]
-    jobs += [(HELD_OUT_SEED + i, field_side, _PAIRS[i % len(_PAIRS)]) for i in range(held_out)]
-    drawn = []
-    for field in _draw(jobs, cancel):
-        drawn.append(field)
-        clock.tell("drawing fields", None)
-    learn, judge = drawn[:train_fields], drawn[train_fields:]
+    validation, learn = _fields(options, clock, cancel)
+    seeds = options.train_seeds(len(learn))
     card = replace(
         card,
         recipe={
             **card.recipe,
-            "fields": train_fields,
-            "field_side": field_side,
+            "fields": len(learn),
+            "field_side": options.field_side,
+            "train_seeds": [seeds[0], seeds[-1]],
             "drawing_seconds": round(clock.elapsed),
         },
     )
-
-    # Judging plainly besides takes less than half as long again.
-    # The first pass is slow by what torch sets up in it.
-    evaluate(network, card, judge[:1], None, cancel)
-    begin = time.monotonic()
-    evaluate(network, card, judge[:1], 200, cancel)
-    one_field = time.monotonic() - begin
-    reserve = 1.4 * one_field * held_out
-    seconds = max(clock.total - clock.elapsed - reserve, 0.25 * clock.total)
-    last_snapshot = time.monotonic()
+    job = _Job(path, card, options, validation, cancel)
+    seconds = max(clock.total - clock.elapsed - job.judging_seconds(network), 0.25 * clock.total)
+    average = WeightAverage(network, options.recipe.average)
+    last = time.monotonic()
 
     def on_step(state: TrainProgress) -> None:
-        nonlocal last_snapshot
+        nonlocal last
         clock.tell("training", state.loss)
-        if time.monotonic() - last_snapshot > 60 * snapshot_minutes and state.fraction < 0.95:
-            partly = judge[: max(1, held_out // 3)]
-            _judge_and_save(path, network, card, partly, state, finished=False, cancel=cancel)
-            last_snapshot = time.monotonic()
+        if time.monotonic() - last > 60 * options.snapshot_minutes and state.fraction < 0.95:
+            job.snapshot(average.network, state)
+            last = time.monotonic()
 
     state = train(
         network,
         FieldPatches(learn),
-        recipe,
+        options.recipe,
         num_classes=card.num_classes,
         seconds=seconds,
-        seed=seed,
+        seed=options.init_seed,
         bfloat16=fast_bfloat16(),
+        average=average,
         progress=on_step,
         cancel=cancel,
     )
-    clock.tell("judging", None, force=True)
-    return _judge_and_save(path, network, card, judge, state, finished=True, cancel=cancel)
+    return job.finish(network, state, clock)
 
 
 class _Clock:
@@ -211,117 +250,112 @@ class _Clock:
         self._listener(DemoProgress(doing, min(1.0, now / self.total), loss, left))
 
 
-def _training_seed(seed: int, index: int) -> int:
-    # Other seeds see other fields; none reaches the held-out ones.
-    return (seed % 1000) * 100_000 + index
+def _fields(
+    options: DemoOptions, clock: _Clock, cancel: threading.Event | None
+) -> tuple[list[Field], list[Field]]:
+    """Validation fields, and as many to learn from as asked for or as the time allows."""
+    validation = [
+        FieldJob(seed, options.field_side, PAIRS[i % len(PAIRS)], options.domain)
+        for i, seed in enumerate(seeds_of("validation", 0, options.validation))
+    ]
+    count = options.fields or max(FEWEST_FIELDS, round(10 * options.minutes))
+    learn = [
+        FieldJob(seed, options.field_side, None, options.domain)
+        for seed in options.train_seeds(count)
+    ]
+    enough = len(validation) + FEWEST_FIELDS
+    drawn: list[Field] = []
+    source = draw_fields([*validation, *learn], torch.get_num_threads(), cancel)
+    with contextlib.closing(source):
+        for one in source:
+            drawn.append(one)
+            clock.tell("drawing fields", None)
+            late = clock.elapsed > clock.total / 5
+            if options.fields is None and late and len(drawn) >= enough:
+                break
+    return drawn[: len(validation)], drawn[len(validation) :]
 
 
-def _draw_one(job: _Job) -> Field:
-    seed, side, grades = job
-    return phantom_field(seed, side, side, 1.0, grades)
+class _Job:
+    """Saves the network, judged, while it is trained and in the end."""
 
+    def __init__(
+        self,
+        path: Path,
+        card: ModelCard,
+        options: DemoOptions,
+        validation: Sequence[Field],
+        cancel: threading.Event | None,
+    ) -> None:
+        self._path = path
+        self._card = card
+        self._options = options
+        self._validation = validation
+        self._cancel = cancel
+        # The default stride takes four times as long as half a window.
+        self._ways = tuple(way.key for way in ways_of(card)[:2])
 
-def _draw(jobs: Sequence[_Job], cancel: threading.Event | None) -> Iterator[Field]:
-    workers = min(torch.get_num_threads(), 8)
-    if len(jobs) < 16 or workers < 2:
-        for job in jobs:
-            if cancel is not None and cancel.is_set():
-                raise CancelledError
-            yield _draw_one(job)
-        return
-    # Never a fork: torch's threads do not survive one.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    def judging_seconds(self, network: nn.Module) -> float:
+        """What the last judging will take, from one slide that is none of the test's."""
+        evaluated = network.training
+        network.eval()
+        begin = time.monotonic()
+        self._judge(LoadedModel(network, self._card, "", self._path), "validation", 1)
+        network.train(evaluated)
+        return 1.15 * (time.monotonic() - begin) * self._options.slides
+
+    def snapshot(self, network: nn.Module, state: TrainProgress) -> None:
+        """Save what there is, judged on validation fields."""
+        card = self._with_state(state, finished=False)
+        with self._stored(network, card) as stored:
+            counts = evaluate(stored.network, card, self._validation, None, self._cancel)
+        seeds = seeds_of("validation", 0, len(self._validation))
+        figures = field_figures(counts, seeds)
+        save_checkpoint(self._path, network, replace(card, metrics=figures), torch.float16)
+
+    def finish(self, network: nn.Module, state: TrainProgress, clock: _Clock) -> DemoResult:
+        """Save it with the figures of the test slides."""
+        clock.tell("judging", None, force=True)
+        # Judging takes minutes: what was trained is not lost with it.
+        self.snapshot(network, state)
+        card = self._with_state(state, finished=True)
+        with self._stored(network, card) as stored:
+            judgement = self._judge(
+                stored, "test", self._options.slides, lambda: clock.tell("judging", None)
+            )
+        card = replace(card, metrics=slide_figures(judgement))
+        sha256 = save_checkpoint(self._path, network, card, torch.float16)
+        return DemoResult(self._path, sha256, card)
+
+    def _judge(
+        self, model: LoadedModel, split: str, slides: int, tell: Callable[[], None] | None = None
+    ) -> Judgement:
+        options = JudgeOptions(
+            slides=slides,
+            domain=self._options.domain,
+            baselines=False,
+            shape=self._options.slide_shape,
+            device="cpu",
+        )
+        return judge_phantom(
+            model, options, lambda _: tell() if tell else None, self._cancel, split, self._ways
+        )
+
+    @contextlib.contextmanager
+    def _stored(self, network: nn.Module, card: ModelCard) -> Iterator[LoadedModel]:
+        """The network as it will be used: after rounding to half precision."""
+        beside = self._path.with_name(f".{self._path.name}.judged")
         try:
-            for field in pool.map(_draw_one, jobs, chunksize=2):
-                if cancel is not None and cancel.is_set():
-                    raise CancelledError
-                yield field
+            save_checkpoint(beside, network, card, torch.float16)
+            yield load_checkpoint(beside)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            beside.unlink(missing_ok=True)
 
-
-def _refuse_early(path: Path) -> None:
-    """Find out now, not after half an hour, that `path` cannot be written."""
-    from napari_hspnet.networks.checkpoint import write_atomically
-
-    probe = path.with_name(f".{path.name}.probe")
-    write_atomically(probe, b"")
-    probe.unlink()
-
-
-def _card(seed: int, recipe: Recipe, bfloat16: bool) -> ModelCard:
-    return ModelCard(
-        name="demo",
-        architecture=DEMO_ARCHITECTURE,
-        mpp=1.0,
-        window=recipe.stages[-1].side,
-        trained_on="phantom fields (synthetic)",
-        recipe={
-            **recipe.to_json(),
-            "loss": "cross-entropy, background as a class",
-            "augmentation": "flips, right-angle turns, light stain jitter",
-            "seed": seed,
-            "bfloat16": bfloat16,
-            "napari_hspnet": __version__,
-            "torch": str(torch.__version__),
-            "processor": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        },
-        licence="BSD-3-Clause",
-        intended_use=f"{RESEARCH_USE_ONLY}. Demo only: shows the program at work on phantoms",
-        synthetic=True,
-        limitations=(
-            "It has never seen a real slide: what it draws on one means nothing. "
-            "Trained for minutes; it confuses neighbouring grades, most near changes of grade"
-        ),
-    )
-
-
-def _judge_and_save(
-    path: Path,
-    network: nn.Module,
-    card: ModelCard,
-    fields: Sequence[Field],
-    state: TrainProgress,
-    *,
-    finished: bool,
-    cancel: threading.Event | None,
-) -> DemoResult:
-    """Save as float16, judge what was saved, save again with the figures."""
-    recipe = {
-        **card.recipe,
-        "steps": state.step,
-        "training_seconds": round(state.elapsed),
-        "finished": finished,
-        "last_loss": round(state.loss, 4),
-    }
-    card = replace(card, recipe=recipe)
-    beside = path.with_name(f".{path.name}.judged")
-    try:
-        save_checkpoint(beside, network, card, torch.float16)
-        # Judged as it will be used: after rounding to half precision.
-        stored = load_checkpoint(beside).network
-    finally:
-        beside.unlink(missing_ok=True)
-    figures: dict[str, object] = {
-        "protocol": "truth 0 left out, pixels pooled over the fields, mean over four classes",
-        "held_out_fields": len(fields),
-        "held_out_seeds": [HELD_OUT_SEED, HELD_OUT_SEED + len(fields) - 1],
-    }
-    ways: list[tuple[str, int | None]] = [("plain", None)]
-    if finished:
-        ways.append(("gaussian_stride_200", 200))
-    for name, stride in ways:
-        counts = evaluate(stored, card, fields, stride, cancel)
-        masked, whole = scores(counts), scores(counts, masked=False)
-        figures[name] = {
-            "dice": {k: round(v, 4) for k, v in masked.dice.items()},
-            "mean_dice": round(masked.mean_dice, 4),
-            "mean_iou": round(masked.mean_iou, 4),
-            "accuracy": round(masked.accuracy, 4),
-            "mean_dice_unmasked": round(whole.mean_dice, 4),
-            "pixels": masked.pixels,
+    def _with_state(self, state: TrainProgress, finished: bool) -> ModelCard:
+        more: dict[str, Any] = {
+            "steps": state.step,
+            "training_seconds": round(state.elapsed),
+            "finished": finished,
+            "last_loss": round(state.loss, 4),
         }
-    card = replace(card, metrics=figures)
-    sha256 = save_checkpoint(path, network, card, torch.float16)
-    return DemoResult(path, sha256, card)
+        return replace(self._card, recipe={**self._card.recipe, **more})

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_hspnet.classes import BACKGROUND
 from napari_hspnet.errors import CancelledError, HspnetError, InputError
 from napari_hspnet.networks.card import IMAGENET_MEAN, IMAGENET_STD
+from napari_hspnet.training.average import WeightAverage
 from napari_hspnet.training.losses import IGNORE, cross_entropy
 from napari_hspnet.training.patches import Image, PatchSource
 from napari_hspnet.training.recipe import Recipe, make_optimizer, rate_factor
@@ -93,6 +95,7 @@ def train(
     std: tuple[float, ...] = IMAGENET_STD,
     device: torch.device | str = "cpu",
     bfloat16: bool = False,
+    average: WeightAverage | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> TrainProgress:
@@ -119,6 +122,10 @@ def train(
     bfloat16 : bool
         Whether forward and backward run in bfloat16 where torch deems it safe;
         weights, loss and optimiser stay float32.
+    average : WeightAverage, optional
+        Of this network, for a caller who looks at the mean while it trains;
+        where the recipe asks for one and none is given, it is made here. The
+        network ends with the averaged weights.
     progress : callable, optional
         Called after each step; what it raises ends the training.
     cancel : threading.Event, optional
@@ -148,6 +155,9 @@ def train(
     network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
     optimizer = make_optimizer(network, recipe)
+    if average is None and recipe.average > 0:
+        average = WeightAverage(network, recipe.average)
+    weights = _weights(recipe, num_classes, place)
     rng = np.random.default_rng(seed)
     start = time.monotonic()
     state = TrainProgress(0, 0.0, float("nan"), 0.0, 0.0, 0.0)
@@ -163,7 +173,7 @@ def train(
             group["lr"] = group["peak"] * factor
         with torch.autocast(place.type, torch.bfloat16, enabled=bfloat16):
             logits = network(inputs)
-        loss = cross_entropy(logits, target)
+        loss = cross_entropy(logits, target, weights=weights)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise DivergedError(
@@ -175,6 +185,8 @@ def train(
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
+        if average is not None:
+            average.update(network)
 
         done = state.step + 1
         elapsed = time.monotonic() - start
@@ -185,4 +197,15 @@ def train(
         state = TrainProgress(done, fraction, smooth, rate, elapsed, left)
         if progress is not None:
             progress(state)
+    if average is not None:
+        average.copy_to(network)
     return state
+
+
+def _weights(recipe: Recipe, num_classes: int, place: torch.device) -> Tensor | None:
+    """How much each channel counts; None where all count alike."""
+    if recipe.background == 1 or num_classes == 4:
+        return None
+    weights = torch.ones(num_classes, device=place)
+    weights[BACKGROUND] = recipe.background
+    return weights

@@ -52,6 +52,11 @@ class Recipe:
         Largest norm of the gradient.
     stages : tuple of Stage
         In their order; shares sum to 1.
+    average : float
+        Decay of the running mean of weights that is kept in the end; 0 keeps the
+        last step's. See `WeightAverage`.
+    background : float
+        How much a pixel of the background channel counts in the loss.
 
     Raises
     ------
@@ -67,6 +72,8 @@ class Recipe:
     weight_decay: float = 1e-4
     clip: float | None = 5.0
     stages: tuple[Stage, ...] = (Stage(400, 4),)
+    average: float = 0.0
+    background: float = 1.0
 
     def __post_init__(self) -> None:
         wrong = [
@@ -82,6 +89,8 @@ class Recipe:
                 ("stages", bool(self.stages) and all(s.share > 0 for s in self.stages)),
                 ("side of a stage", all(s.side >= 64 for s in self.stages)),
                 ("batch of a stage", all(s.batch >= 1 for s in self.stages)),
+                ("average", 0 <= self.average < 1),
+                ("background", self.background >= 0),
                 ("sum of shares", math.isclose(sum(s.share for s in self.stages), 1.0)),
             )
             if not right
@@ -110,8 +119,12 @@ class Recipe:
 
 # Section 4.1; momentum and weight decay are not given there and are ours.
 PAPER_RECIPE = Recipe("sgd", 1e-2, 0.1, "cosine", 0.9, 1e-4, None, (Stage(400, 16),))
-# Far more steps in the first minutes than whole windows would give.
-DEMO_RECIPE = Recipe(stages=(Stage(256, 8, 0.45), Stage(400, 4, 0.55)))
+# Small patches first: far more steps than whole windows would give. Then the window
+# of the engine, for as long as it was too short in 22 minutes. Background is more
+# than half of all pixels and none of the figure.
+DEMO_RECIPE = Recipe(
+    stages=(Stage(256, 8, 0.35), Stage(400, 4, 0.65)), average=0.998, background=0.5
+)
 
 
 def rate_factor(recipe: Recipe, fraction: float) -> float:
