@@ -14,12 +14,14 @@ from napari_hspnet.classes import RESEARCH_USE_ONLY
 from napari_hspnet.cli import (
     case,
     demo,
+    evaluate,
     export,
     import_,
     info,
     judge,
     phantom,
     predict,
+    train,
     train_demo,
     window,
 )
@@ -47,8 +49,10 @@ app.command("demo")(demo.run_demo)
 app.command("open")(window.open_window)
 app.add_typer(case.app, name="case")
 app.command("phantom")(phantom.make_phantom)
+app.command("train")(train.train)
 app.command("train-demo")(train_demo.train)
 app.command("judge-phantom")(judge.judge)
+app.command("evaluate")(evaluate.evaluate)
 
 
 def _version(asked: bool) -> None:
