@@ -94,4 +94,4 @@ class PhantomSpec:
 
 def sample_spec() -> PhantomSpec:
     """A small slide (12,000 x 8,000 px, 3 x 2 mm) for File > Open Sample."""
-    return PhantomSpec(height=8000, width=12000, seed=11)
+    return PhantomSpec(height=8000, width=12000, seed=12)
