@@ -41,6 +41,7 @@ bench: $(STAMP)
 
 screenshots: $(STAMP)
 	@VENV="$(VENV)" bash tools/with-display.sh $(BIN)/python docs/make_screenshots.py
+	$(BIN)/python docs/make_phantom_pictures.py
 
 clean:
 	rm -rf $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
