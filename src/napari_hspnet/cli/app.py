@@ -21,6 +21,7 @@ from napari_hspnet.cli import (
     judge,
     phantom,
     predict,
+    train,
     train_demo,
     window,
 )
@@ -48,6 +49,7 @@ app.command("demo")(demo.run_demo)
 app.command("open")(window.open_window)
 app.add_typer(case.app, name="case")
 app.command("phantom")(phantom.make_phantom)
+app.command("train")(train.train)
 app.command("train-demo")(train_demo.train)
 app.command("judge-phantom")(judge.judge)
 app.command("evaluate")(evaluate.evaluate)
