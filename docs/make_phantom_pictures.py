@@ -30,6 +30,8 @@ def main(only: Sequence[str]) -> None:
         ("looks", looks),
         ("domains", domains),
         ("slide", slide),
+        ("failures", failures),
+        ("model-on-real", model_on_real),
     ):
         if only and name not in only:
             continue
@@ -126,6 +128,59 @@ def slide() -> Image.Image:
     cols = np.linspace(0, width - 1, shown.shape[1]).astype(int)
     return _sheet(
         [("as it was scanned", shown), ("its truth", painted(shown, truth[rows][:, cols]))], 1
+    )
+
+
+def failures() -> Image.Image:
+    """The three of 24 test slides that the demo model reads worst, at stride 200."""
+    from napari_hspnet.jobs.phantom_slides import answer_slide, slide_spec, ways_of, with_slide
+    from napari_hspnet.networks import demo_model_path, load_checkpoint
+    from napari_hspnet.phantom.splits import seeds_of
+
+    model = load_checkpoint(demo_model_path())
+    found = []
+    for seed in seeds_of("test", 0, 24):
+        with with_slide(slide_spec(seed)) as judged:
+            answer = answer_slide(judged, model, ways_of(model.card)[1].settings)
+            annotated = judged.truth > 0
+            right = float((answer == judged.truth)[annotated].mean())
+            found.append((right, seed, judged.rgb(), judged.truth, answer))
+    tiles = []
+    for right, seed, rgb, truth, answer in sorted(found, key=lambda one: one[0])[:3]:
+        for name, shown in (
+            (f"test slide {seed - 2_000_000_000}", rgb),
+            ("truth", painted(rgb, truth)),
+            (f"model: {right:.0%} of annotated pixels right", painted(rgb, answer)),
+        ):
+            tiles.append((name, np.ascontiguousarray(shown[::4, ::4])))
+    return _sheet(tiles, 3)
+
+
+def model_on_real() -> Image.Image:
+    """What the demo model draws on the real squamous slide, which it cannot know."""
+    from napari_hspnet.inference import Settings, segment
+    from napari_hspnet.jobs.samples import sample_slide_path
+    from napari_hspnet.networks import demo_model_path, load_checkpoint
+    from napari_hspnet.slides import LabelGrid, Region, open_slide
+
+    model = load_checkpoint(demo_model_path())
+    with open_slide(sample_slide_path()) as real:
+        height, width = LabelGrid.of(real.info, 1.0).shape
+        labels = np.zeros((height, width), np.uint8)
+
+        class Canvas:
+            def write(self, block) -> None:
+                rows, cols = block.classes.shape
+                labels[block.y : block.y + rows, block.x : block.x + cols] = block.classes
+
+        segment(real, model, Region.slide(), Canvas(), settings=Settings(model.card.window))
+        rgb = real.read_grid(0, 0, height, width, 1.0)
+    return _sheet(
+        [
+            ("real slide (skin, no CIN)", rgb[::2, ::2]),
+            ("demo model", painted(rgb, labels)[::2, ::2]),
+        ],
+        2,
     )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "SLIDE_SHAPE",
     "JudgedSlide",
     "Way",
+    "answer_slide",
     "check_model",
     "judge_slide",
     "slide_spec",
@@ -187,7 +188,19 @@ def judge_slide(
     progress: Callable[[float], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> Counts:
-    """What the engine says of a slide against its truth, all pixels.
+    """What `answer_slide` says against the truth, all pixels, (5, 5) as `training.confusion`."""
+    return confusion(judged.truth, answer_slide(judged, model, settings, device, progress, cancel))
+
+
+def answer_slide(
+    judged: JudgedSlide,
+    model: LoadedModel,
+    settings: Settings,
+    device: str = "auto",
+    progress: Callable[[float], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Image:
+    """What the engine says of a slide.
 
     Parameters
     ----------
@@ -203,9 +216,9 @@ def judge_slide(
 
     Returns
     -------
-    ndarray of int64, (5, 5)
-        See `training.confusion`. Where the tissue mask left a pixel out, the
-        answer counts as 0: on an annotated pixel that is an error.
+    ndarray of uint8, (h, w)
+        0 to 4 at 1 µm per pixel; 0 also where the tissue mask left a pixel out:
+        on an annotated pixel that is an error.
 
     Raises
     ------
@@ -229,4 +242,4 @@ def judge_slide(
         progress=tell,
         cancel=cancel,
     )
-    return confusion(judged.truth, canvas.labels)
+    return canvas.labels
