@@ -19,6 +19,7 @@ from napari_hspnet.cli import (
     import_,
     info,
     judge,
+    models,
     phantom,
     predict,
     train,
@@ -53,6 +54,7 @@ app.command("train")(train.train)
 app.command("train-demo")(train_demo.train)
 app.command("judge-phantom")(judge.judge)
 app.command("evaluate")(evaluate.evaluate)
+app.add_typer(models.app, name="models")
 
 
 def _version(asked: bool) -> None:
