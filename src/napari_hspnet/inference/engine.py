@@ -11,7 +11,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from napari_hspnet.inference.blend import gaussian_weights
 from napari_hspnet.inference.feed import Feed, Window
 from napari_hspnet.inference.forward import Forward
 from napari_hspnet.inference.plan import Band, Plan, make_plan
+from napari_hspnet.inference.predictors import check_backend, predictor_for
 from napari_hspnet.inference.progress import Progress, RateMeter
 from napari_hspnet.inference.settings import (
     Settings,
@@ -70,6 +72,10 @@ class Summary:
         Windows at a time at the end (halved when memory ran out).
     area_mm2 : dict of int to float
         By class value 0 to 4, and 253, 254: what was asked for and is not 255.
+    backend : str
+        What ran the network at the end, see `napari_hspnet.inference.predictors`.
+    notes : tuple of str
+        How that was chosen, and what failed.
     """
 
     windows: int
@@ -77,6 +83,8 @@ class Summary:
     device: str
     batch: int
     area_mm2: dict[int, float]
+    backend: str = "eager"
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -145,6 +153,8 @@ def segment(
     settings: Settings | None = None,
     device: str = "auto",
     batch: int | None = None,
+    backend: str = "eager",
+    backend_cache: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> Summary:
@@ -166,6 +176,12 @@ def segment(
         "auto", "cpu", "cuda", "mps", …
     batch : int, optional
         Windows at a time; halved, and halved again, when memory runs out.
+    backend : str
+        What runs the network: "eager", another of
+        `napari_hspnet.inference.predictors.BACKENDS`, or "auto", the one that is
+        measured to be fastest here. All give the same labels.
+    backend_cache : Path, optional
+        Folder in which "auto" keeps what it measured.
     progress : callable, optional
         Called from this thread about ten times a second at most.
     cancel : threading.Event, optional
@@ -179,22 +195,28 @@ def segment(
         If a tile cannot be read and ``settings.skip_unreadable`` is not set.
     ResolutionError, RegionError, DeviceError, OutOfMemoryError
         As their names say.
+    InputError
+        If there is no back end of this name.
     """
+    check_backend(backend)
     settings = settings or Settings(window=model.card.window)
     begun = time.monotonic()
     if progress is not None:
         progress(Progress("Finding tissue", 0, 0, 0.0, None))
     plan = prepare(slide, model.card.mpp, region, settings, cancel=cancel)
     summary = run_plan(
-        slide, model, plan, sink, device=device, batch=batch, progress=progress, cancel=cancel
+        slide,
+        model,
+        plan,
+        sink,
+        device=device,
+        batch=batch,
+        backend=backend,
+        backend_cache=backend_cache,
+        progress=progress,
+        cancel=cancel,
     )
-    return Summary(
-        summary.windows,
-        time.monotonic() - begun,
-        summary.device,
-        summary.batch,
-        summary.area_mm2,
-    )
+    return replace(summary, seconds=time.monotonic() - begun)
 
 
 def run_plan(
@@ -207,6 +229,8 @@ def run_plan(
     batch: int | None = None,
     threads: int | None = None,
     preview: bool = False,
+    backend: str = "eager",
+    backend_cache: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> Summary:
@@ -234,17 +258,23 @@ def run_plan(
         preview=preview,
     )
     count = threads or max(1, min(4, (os.cpu_count() or 2) - 1))
+    if backend == "auto" and progress is not None:
+        progress(Progress("Choosing what runs the model", 0, 0, 0.0, None))
+    predictor = predictor_for(
+        backend,
+        model.network,
+        model.card,
+        target,
+        window=plan.settings.window,
+        precision=plan.settings.precision,
+        cancel=run.cancel,
+        batch=run.batch,
+        cache_folder=backend_cache,
+    )
     with (
         torch.inference_mode(),
         TileReader(slide, plan.grid.mpp, count, plan.settings.skip_unreadable) as reader,
-        Forward(
-            model.network,
-            model.card.mean,
-            model.card.std,
-            target,
-            plan.settings.precision,
-            run.cancel,
-        ) as forward,
+        Forward.of(predictor) as forward,
     ):
         run.carry_out(reader, forward)
     pixel = (plan.grid.mpp / 1000.0) ** 2
@@ -254,6 +284,8 @@ def run_plan(
         describe_device(target),
         run.batch,
         {int(v): int(n) * pixel for v, n in enumerate(run.histogram) if n and v != NOT_RUN},
+        predictor.used,
+        predictor.notes,
     )
 
 
