@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, or those named, each printing its table.
 
-Names: engine_cpu, whole_slide, window_open, heartbeat, strokes, exports.
+Names: engine_cpu, whole_slide, window_open, heartbeat, strokes, exports, paper.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("engine_cpu", "whole_slide", "window_open", "heartbeat", "strokes", "exports")
+ALL = ("engine_cpu", "whole_slide", "window_open", "heartbeat", "strokes", "exports", "paper")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from napari_hspnet import __version__
 from napari_hspnet.classes import RESEARCH_USE_ONLY
 from napari_hspnet.cli import (
     case,
+    crossval,
     demo,
     evaluate,
     export,
@@ -22,6 +23,7 @@ from napari_hspnet.cli import (
     models,
     phantom,
     predict,
+    reproduce,
     train,
     train_demo,
     window,
@@ -54,6 +56,8 @@ app.command("train")(train.train)
 app.command("train-demo")(train_demo.train)
 app.command("judge-phantom")(judge.judge)
 app.command("evaluate")(evaluate.evaluate)
+app.command("crossval")(crossval.cross_validate)
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(models.app, name="models")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,17 +10,15 @@ import typer
 
 from napari_hspnet.classes import DEMO_BANNER, RESEARCH_USE_ONLY
 from napari_hspnet.cli.screen import print_json, progress_bar, stop_signals, warn
+from napari_hspnet.cli.tables import print_table
 from napari_hspnet.errors import InputError
 
 if TYPE_CHECKING:
     from napari_hspnet.jobs.evaluation_data import Source
     from napari_hspnet.jobs.evaluation_result import Evaluation
     from napari_hspnet.networks import LoadedModel
-    from napari_hspnet.training.report import Table
 
 __all__ = ["evaluate"]
-
-_WIDE = 240
 
 
 class PartName(StrEnum):
@@ -185,22 +182,4 @@ def _say(found: Evaluation) -> None:
         typer.echo(f"Note: {note}")
     for table in found.tables():
         typer.echo("")
-        _print(table)
-
-
-def _print(rows: Table) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    table = RichTable(box=box.MARKDOWN)
-    for number, title in enumerate(rows[0]):
-        table.add_column(title, justify="right" if number else "left", no_wrap=True)
-    for row in rows[1:]:
-        table.add_row(*row)
-    # A table that is piped into a file is not cut to 80 columns.
-    wide = None if sys.stdout.isatty() else _WIDE
-    console = Console(file=sys.stdout, highlight=False, markup=False, width=wide)
-    with console.capture() as caught:
-        console.print(table)
-    typer.echo("\n".join(line.rstrip() for line in caught.get().splitlines() if line.strip()))
+        print_table(table)

@@ -174,6 +174,7 @@ def _evaluate(
         _check_truth(data, progress, cancel)
         images = tuple(_images(data.subjects, answer, kept, progress, cancel))
         notes = (*data.notes, *_notes(data, given, answer))
+        synthetic = data.synthetic
     drawn = drawn_units([image.patient for image in images])
     counts = [image.counts for image in images]
 
@@ -195,7 +196,7 @@ def _evaluate(
         drawn,
         agree(True),
         agree(False) if options.background == "class" else None,
-        TABLE_5 if tested else (),
+        TABLE_5 if tested and not synthetic else (),
         (*notes, drawn.words()),
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari_hspnet.classes import BACKGROUND
 from napari_hspnet.errors import InputError
@@ -17,13 +17,24 @@ from napari_hspnet.training.data import (
     RegionImage,
     open_case_regions,
     open_mtchi,
+    open_mtchi_whole,
     open_pairs,
+    synthetic_origin,
 )
 from napari_hspnet.training.data.images import Array
 from napari_hspnet.training.data.mtchi import Background, Part
 from napari_hspnet.training.losses import IGNORE
 
-__all__ = ["CasesSource", "Data", "MtchiSource", "PairsSource", "Source", "Subject", "opened"]
+__all__ = [
+    "CasesSource",
+    "ChosenSource",
+    "Data",
+    "MtchiSource",
+    "PairsSource",
+    "Source",
+    "Subject",
+    "opened",
+]
 
 
 @dataclass(frozen=True)
@@ -33,13 +44,13 @@ class MtchiSource:
     Attributes
     ----------
     folder : Path
-    part : {"Training", "Test"}
+    part : {"Training", "Test", "both"}
     mpp : float
         µm per pixel.
     """
 
     folder: Path
-    part: Part = "Test"
+    part: Part | Literal["both"] = "Test"
     mpp: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
@@ -75,7 +86,7 @@ class CasesSource:
     cases, slides : tuple of Path
         A slide for each case.
     patients : tuple of str
-        Of each case; empty takes each slide for a patient of its own.
+        Of each case; where empty, a slide is a patient of its own.
 
     Raises
     ------
@@ -105,7 +116,25 @@ class CasesSource:
         }
 
 
-Source = MtchiSource | PairsSource | CasesSource
+@dataclass(frozen=True)
+class ChosenSource:
+    """Only the images of some patients, as a fold has them.
+
+    Attributes
+    ----------
+    source : MtchiSource, PairsSource or CasesSource
+    patients : tuple of str
+    """
+
+    source: MtchiSource | PairsSource | CasesSource
+    patients: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For records."""
+        return {**self.source.to_json(), "chosen_patients": len(self.patients)}
+
+
+Source = MtchiSource | PairsSource | CasesSource | ChosenSource
 
 
 @dataclass(frozen=True)
@@ -157,10 +186,13 @@ class Data:
         By name.
     notes : tuple of str
         How they were read, one sentence each.
+    synthetic : bool
+        Whether they are phantoms in files that say so.
     """
 
     subjects: tuple[Subject, ...]
     notes: tuple[str, ...]
+    synthetic: bool = False
 
 
 @contextlib.contextmanager
@@ -177,15 +209,25 @@ def opened(source: Source, background: Background = "class") -> Iterator[Data]:
     Raises
     ------
     HspnetError
-        As the openers do, or if two images have one name.
+        As the openers do, or if two images have one name, or a patient who was
+        chosen has none.
     """
+    if isinstance(source, ChosenSource):
+        with opened(source.source, background) as whole:
+            yield _chosen(whole, source.patients)
+        return
     with contextlib.ExitStack() as stack:
         if isinstance(source, CasesSource):
             data = _of_cases(source, background, stack)
         elif isinstance(source, MtchiSource):
-            found = open_mtchi(source.folder, source.part, background, mpp=source.mpp)
+            if source.part == "both":
+                found = open_mtchi_whole(source.folder, background, mpp=source.mpp)
+            else:
+                found = open_mtchi(source.folder, source.part, background, mpp=source.mpp)
             data = _of_images(found, background)
-            data = Data(data.subjects, (*data.notes, _BLACK))
+            synthetic = synthetic_origin(source.folder) is not None
+            notes = data.notes if synthetic else (*data.notes, _BLACK)
+            data = Data(data.subjects, notes, synthetic)
         else:
             found = open_pairs(source.folder, mpp=source.mpp, zero=background)
             data = _of_images(found, background)
@@ -205,6 +247,17 @@ _CORRECTED = (
 )
 
 
+def _chosen(data: Data, patients: tuple[str, ...]) -> Data:
+    left = tuple(s for s in data.subjects if s.image.patient in patients)
+    unknown = sorted(set(patients) - {s.image.patient for s in left})
+    if unknown or not left:
+        raise InputError(
+            f"There is no image of {', '.join(unknown) or 'nobody'}",
+            advice="Choose patients of whom there are images",
+        )
+    return replace(data, subjects=left)
+
+
 def _of_images(found: ImageSet, background: Background) -> Data:
     return Data(tuple(Subject(image, background) for image in found.images), found.notes)
 
@@ -212,10 +265,10 @@ def _of_images(found: ImageSet, background: Background) -> Data:
 def _of_cases(source: CasesSource, background: Background, stack: contextlib.ExitStack) -> Data:
     subjects: list[Subject] = []
     notes: list[str] = []
-    patients: tuple[str | None, ...] = source.patients or (None,) * len(source.cases)
+    patients = source.patients or ("",) * len(source.cases)
     for folder, path, patient in zip(source.cases, source.slides, patients, strict=True):
         slide = stack.enter_context(open_slide(path))
-        regions = stack.enter_context(open_case_regions(folder, slide, patient=patient))
+        regions = stack.enter_context(open_case_regions(folder, slide, patient=patient or None))
         notes += [f"{folder.name}: {note}" for note in regions.notes]
         for image in regions.images:
             assert isinstance(image, RegionImage)

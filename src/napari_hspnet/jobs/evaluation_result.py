@@ -35,10 +35,10 @@ from napari_hspnet.training.report import (
     score_table,
 )
 
-__all__ = ["FORMAT", "Evaluation", "ImageResult", "is_evaluation", "write_evaluation"]
+__all__ = ["DOCUMENT", "FORMAT", "Evaluation", "ImageResult", "is_evaluation", "write_evaluation"]
 
 FORMAT = "napari-hspnet evaluation"
-_DOCUMENT = "evaluation.json"
+DOCUMENT = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Evaluation:
 def is_evaluation(folder: Path) -> bool:
     """Whether a folder holds what `write_evaluation` writes."""
     try:
-        said = json.loads((folder / _DOCUMENT).read_bytes())
+        said = json.loads((folder / DOCUMENT).read_bytes())
     except (OSError, ValueError):
         return False
     return isinstance(said, dict) and said.get("format") == FORMAT
@@ -163,7 +163,7 @@ def write_evaluation(found: Evaluation, folder: Path) -> None:
         If the disk does not take them.
     """
     text = json.dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / _DOCUMENT).write_text(f"{text}\n", encoding="utf-8")
+    (folder / DOCUMENT).write_text(f"{text}\n", encoding="utf-8")
     (folder / "evaluation.md").write_text(_markdown(found), encoding="utf-8")
     (folder / "per-image.csv").write_text(_per_image(found), encoding="utf-8")
     (folder / "confusion.csv").write_text(confusion_csv(found.counts), encoding="utf-8")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from napari_hspnet.cases.lock import CaseLock
-from napari_hspnet.errors import CaseInUseError, CheckpointError, OutputError
+from napari_hspnet.errors import CheckpointError, OutputError
 from napari_hspnet.inference.settings import choose_device
 from napari_hspnet.jobs.train_card import CONFIG_HASH, trained_card, validation_figures
 from napari_hspnet.jobs.train_data import TrainData, data_digest, open_data
+from napari_hspnet.jobs.working_folder import working_folder
 from napari_hspnet.networks import (
     ModelCard,
     Network,
@@ -131,26 +131,8 @@ def train_model(
         See `run_session`; a snapshot of before stays.
     """
     folder, base = Path(out), Path(base)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder cannot be made ({error.strerror or error})",
-            advice="Choose a folder that you may write to",
-            path=folder,
-        ) from error
-    try:
-        lock = CaseLock(folder / LOCK)
-    except CaseInUseError as error:
-        raise OutputError(
-            error.what.replace("The case is being worked on by", "The folder is in use by"),
-            advice="Wait for it to end, or train into another folder",
-            path=folder,
-        ) from error
-    try:
+    with working_folder(folder, LOCK):
         return _Job(config, folder, base, progress, say, cancel).run()
-    finally:
-        lock.release()
 
 
 class _Job:

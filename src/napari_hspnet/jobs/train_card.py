@@ -120,7 +120,7 @@ def trained_card(
         See `validation_figures`.
     device : torch.device
     """
-    synthetic = config.data.kind == "phantom" and (parent is None or parent[1].synthetic)
+    synthetic = data.synthetic and (parent is None or parent[1].synthetic)
     recipe = {
         "config": _public(config),
         CONFIG_HASH: config.digest,

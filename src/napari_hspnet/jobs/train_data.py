@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ from napari_hspnet.training.data import (
     class_balance,
     open_case_regions,
     open_mtchi,
+    open_mtchi_whole,
     open_pairs,
     split_by_patient,
+    synthetic_origin,
 )
 from napari_hspnet.training.losses import IGNORE
 
@@ -54,6 +56,8 @@ class TrainData:
         What they are, for a card.
     facts : dict
         What else a card says of them (JSON values).
+    synthetic : bool
+        Whether they are phantoms, drawn or in files.
     """
 
     train: tuple[LabelledImage, ...]
@@ -61,6 +65,7 @@ class TrainData:
     notes: tuple[str, ...]
     words: str
     facts: dict[str, Any]
+    synthetic: bool = False
 
 
 @contextmanager
@@ -98,15 +103,9 @@ def open_data(
             yield _phantom(config, tell, cancel)
             return
         if data.kind == "mtchi":
-            found = open_mtchi(
-                base / data.folder,
-                "Training",
-                data.background,
-                mpp=data.mpp or 1.0,
-                limit=data.memory_mb << 20,
-            )
-            words = "MTCHI, Task 2, training part"
-        elif data.kind == "pairs":
+            yield _mtchi(config, base / data.folder)
+            return
+        if data.kind == "pairs":
             found = open_pairs(
                 base / data.folder,
                 mpp=data.mpp or None,
@@ -168,6 +167,21 @@ def _split(config: TrainConfig, found: ImageSet, words: str) -> TrainData:
     return TrainData(split.train, split.test, found.notes, words, {})
 
 
+def _mtchi(config: TrainConfig, folder: Path) -> TrainData:
+    data = config.data
+    limit, mpp = data.memory_mb << 20, data.mpp or 1.0
+    if data.part == "both":
+        found = open_mtchi_whole(folder, data.background, mpp=mpp, limit=limit)
+    else:
+        found = open_mtchi(folder, data.part, data.background, mpp=mpp, limit=limit)
+    origin = synthetic_origin(folder)
+    if origin is None:
+        part = "both parts" if data.part == "both" else "training part"
+        return _split(config, found, f"MTCHI, Task 2, {part}")
+    words = f"phantom fields (synthetic), version {origin.get('phantom_version', 'not said')}"
+    return replace(_split(config, found, words), facts={"phantom": origin}, synthetic=True)
+
+
 def _phantom(config: TrainConfig, tell: Tell | None, cancel: threading.Event | None) -> TrainData:
     data = config.data
     # Before any process is started for it.
@@ -198,7 +212,7 @@ def _phantom(config: TrainConfig, tell: Tell | None, cancel: threading.Event | N
         f"{facts['generator_hash']}, domain {data.domain}"
     )
     count = len(learn)
-    return TrainData(tuple(images[:count]), tuple(images[count:]), (), words, facts)
+    return TrainData(tuple(images[:count]), tuple(images[count:]), (), words, facts, True)
 
 
 def _cases(config: TrainConfig, base: Path, stack: ExitStack) -> ImageSet:

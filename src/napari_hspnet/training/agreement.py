@@ -25,7 +25,9 @@ __all__ = [
     "Agreement",
     "Drawn",
     "agreement",
+    "drawings",
     "drawn_units",
+    "estimate",
     "figures",
     "high_grade_counts",
 ]
@@ -218,7 +220,7 @@ def agreement(
             advice="Give one image or more, one drawing or more, a level between 0 and 1",
         )
     stack = np.stack([np.asarray(c, np.float64) for c in counts])
-    times = _times(drawn.count, resamples, seed)
+    times = drawings(drawn.count, resamples, seed)
     member = np.zeros((drawn.count, len(counts)))
     member[np.asarray(drawn.of), np.arange(len(counts))] = 1
 
@@ -233,9 +235,9 @@ def agreement(
         sums, numbers = member @ np.where(finite, values, 0), member @ finite
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = sums.sum() / numbers.sum() if finite.any() else float("nan")
-            image[key] = _estimate(mean, (times @ sums) / (times @ numbers), drawn, level)
+            image[key] = estimate(mean, (times @ sums) / (times @ numbers), drawn, level)
     return Agreement(
-        {key: _estimate(float(pooled[key]), again[key], drawn, level) for key in pooled}, image
+        {key: estimate(float(pooled[key]), again[key], drawn, level) for key in pooled}, image
     )
 
 
@@ -260,15 +262,35 @@ def _graded(table: _Floats) -> dict[str, _Floats]:
     }
 
 
-def _times(units: int, resamples: int, seed: int) -> _Floats:
-    """How often each unit is drawn, (resamples, units); as `intervals.bootstrap` draws."""
+def drawings(units: int, resamples: int, seed: int) -> _Floats:
+    """How often each unit is drawn; as `intervals.bootstrap` draws.
+
+    Parameters
+    ----------
+    units, resamples, seed : int
+        As for `agreement`.
+
+    Returns
+    -------
+    ndarray of float64, (resamples, units)
+    """
     chosen = np.random.default_rng(seed).integers(0, units, (resamples, units))
     times = np.zeros((resamples, units))
     np.add.at(times, (np.arange(resamples)[:, None], chosen), 1)
     return times
 
 
-def _estimate(value: float, again: _Floats, drawn: Drawn, level: float) -> Estimate:
+def estimate(value: float, again: _Floats, drawn: Drawn, level: float) -> Estimate:
+    """A figure with the percentiles of what it is when units are drawn again.
+
+    Parameters
+    ----------
+    value : float
+    again : ndarray of float64, (resamples,)
+        NaN where a drawing missed what it needs.
+    drawn : Drawn
+    level : float
+    """
     # A drawing may miss every image of a class.
     again = again[np.isfinite(again)]
     if drawn.kind == "none" or not again.size:

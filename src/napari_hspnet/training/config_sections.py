@@ -62,7 +62,7 @@ class CaseEntry:
 
 
 _OF_KIND = {
-    "mtchi": ("folder", "mpp", "memory_mb"),
+    "mtchi": ("folder", "part", "mpp", "memory_mb"),
     "pairs": ("folder", "mpp", "memory_mb"),
     "cases": ("cases", "only_reviewed"),
     "phantom": ("first_seed", "fields", "side", "domain"),
@@ -84,6 +84,10 @@ class DataConfig:
     )
     folder: str = setting(
         "", "mtchi, pairs: where it is, from this file's folder on if it is relative"
+    )
+    part: Literal["Training", "both"] = setting(
+        "Training",
+        "mtchi: both is for cross-validation, and has the test part's patients among them",
     )
     mpp: float = setting(
         0.0, "mtchi, pairs: µm per pixel; 0 is what the files say, else 1.0", low=0, high=10

@@ -4,19 +4,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["TABLE_5", "PaperRow"]
+__all__ = ["TABLE_2", "TABLE_3", "TABLE_4", "TABLE_5", "FoldRow", "PaperRow"]
 
 
 @dataclass(frozen=True)
-class PaperRow:
-    """A row of the paper's Table 5 (MTCHI's test part, no extra data).
+class FoldRow:
+    """A row of the paper's Table 2 (four folds of MTCHI).
 
     Attributes
     ----------
     network, loss : str
         As the paper calls them.
-    parameters : float
-        In millions.
+    post : bool
+        Whether with its Gauss-like post-processing.
+    dice, spread : float
+        Over folds.
+    """
+
+    network: str
+    loss: str
+    post: bool
+    dice: float
+    spread: float
+
+    @property
+    def title(self) -> str:
+        """For tables."""
+        return f"{self.network} ({self.loss}{', post-processed' if self.post else ''})"
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of the paper's Tables 3 to 5 (MTCHI's test part, no extra data).
+
+    Attributes
+    ----------
+    network, loss : str
+        As the paper calls them.
+    parameters : float or None
+        In millions; None where it is not said.
     post : bool
         Whether with its Gauss-like post-processing (section 4.5).
     dice, iou, accuracy : float
@@ -24,7 +50,7 @@ class PaperRow:
     """
 
     network: str
-    parameters: float
+    parameters: float | None
     loss: str
     post: bool
     dice: float
@@ -35,9 +61,29 @@ class PaperRow:
     def title(self) -> str:
         """For tables."""
         how = ", post-processed" if self.post else ""
-        return f"{self.network} ({self.loss}{how}; {self.parameters:.2f} M)"
+        size = "" if self.parameters is None else f"; {self.parameters:.2f} M"
+        return f"{self.network} ({self.loss}{how}{size})"
 
 
+TABLE_2 = (
+    FoldRow("DeepLab v3+", "CE", False, 0.5033, 0.1218),
+    FoldRow("HSP-Net", "CE", False, 0.5125, 0.1551),
+    FoldRow("TriUpSegNet-A", "DC", True, 0.5321, 0.1473),
+    FoldRow("TriUpSegNet-B", "DC", True, 0.5343, 0.1458),
+    FoldRow("HSP-Net", "AE", True, 0.5416, 0.1681),
+)
+# The paper counts the parameters of the whole network with ResNet-101 alone.
+TABLE_3 = (
+    PaperRow("HSP-Net, no DS-Block", None, "CE", False, 0.5646, 0.4065, 0.5802),
+    PaperRow("HSP-Net, DS-Blocks 1-4", None, "CE", False, 0.7029, 0.5599, 0.7152),
+    PaperRow("HSP-Net, DS-Block 5", None, "CE", False, 0.7134, 0.5673, 0.7370),
+    PaperRow("HSP-Net, all DS-Blocks", 69.70, "CE", False, 0.7390, 0.5998, 0.7533),
+)
+TABLE_4 = (
+    PaperRow("HSP-Net, ResNet-34", None, "CE", False, 0.6845, 0.5421, 0.7004),
+    PaperRow("HSP-Net, ResNet-101", 69.70, "CE", False, 0.7390, 0.5998, 0.7533),
+    PaperRow("HSP-Net, ResNet-101", 69.70, "AE", False, 0.7517, 0.6150, 0.7646),
+)
 TABLE_5 = (
     PaperRow("FCN32s", 18.64, "CE", False, 0.3882, 0.2749, 0.4231),
     PaperRow("U-Net", 31.03, "CE", False, 0.4015, 0.2820, 0.4739),

@@ -12,10 +12,13 @@ from napari_hspnet.training.data.decoded import FileImage, ImageStore, images_th
 from napari_hspnet.training.data.images import ArrayImage, ImageSet, LabelledImage
 from napari_hspnet.training.data.mtchi import (
     PAPER_COUNTS,
+    PHANTOM_MARK,
     PUBLIC_COUNTS,
     MtchiCounts,
     mtchi_counts,
     open_mtchi,
+    open_mtchi_whole,
+    synthetic_origin,
 )
 from napari_hspnet.training.data.pairs import open_pairs
 from napari_hspnet.training.data.patches import PatchIndex, patch_index
@@ -24,6 +27,7 @@ from napari_hspnet.training.data.split import Split, check_split, folds, split_b
 
 __all__ = [
     "PAPER_COUNTS",
+    "PHANTOM_MARK",
     "PUBLIC_COUNTS",
     "ArrayImage",
     "Augment",
@@ -49,7 +53,9 @@ __all__ = [
     "mtchi_counts",
     "open_case_regions",
     "open_mtchi",
+    "open_mtchi_whole",
     "open_pairs",
     "patch_index",
     "split_by_patient",
+    "synthetic_origin",
 ]

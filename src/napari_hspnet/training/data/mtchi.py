@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from napari_hspnet.errors import InputError
 from napari_hspnet.training.data.decoded import BYTES, ImageStore, Zero, file_pair
@@ -13,13 +14,19 @@ from napari_hspnet.training.data.pairs import files_by_key, paired
 
 __all__ = [
     "PAPER_COUNTS",
+    "PHANTOM_MARK",
     "PUBLIC_COUNTS",
     "Background",
     "MtchiCounts",
     "Part",
     "mtchi_counts",
     "open_mtchi",
+    "open_mtchi_whole",
+    "synthetic_origin",
 ]
+
+PHANTOM_MARK = "phantom.json"
+"""A file in ``Task2`` that says: these are phantoms, laid out as MTCHI is."""
 
 Part = Literal["Training", "Test"]
 Background = Literal["ignore", "class"]
@@ -127,14 +134,58 @@ def open_mtchi(
     ]
     found = ImageSet(tuple(images))
     counts = mtchi_counts(found)
+    synthetic = synthetic_origin(folder) is not None
+    beside = (f"{_SYNTHETIC}: {len(images)} fields",) if synthetic else counts.beside(part)
     notes = (
-        *counts.beside(part),
+        *beside,
         "background: ignored"
         if background == "ignore"
         else "background: a class, ignored where the picture is pure black",
         f"{mpp:g} µm per pixel is assumed; the files do not say it",
     )
     return ImageSet(found.images, notes)
+
+
+def open_mtchi_whole(
+    folder: Path | str, background: Background = "ignore", *, mpp: float = 1.0, limit: int = BYTES
+) -> ImageSet:
+    """Open both parts together, as a cross-validation does (paper, section 4.4).
+
+    Parameters and errors as for `open_mtchi`; each part may use half of `limit`.
+    """
+    parts: tuple[Part, ...] = ("Training", "Test")
+    found = [open_mtchi(folder, p, background, mpp=mpp, limit=limit // 2) for p in parts]
+    notes = [f"{p}: {note}" for p, one in zip(parts, found, strict=True) for note in one.notes]
+    images = sorted((i for one in found for i in one.images), key=lambda image: image.name)
+    return ImageSet(tuple(images), tuple(notes))
+
+
+def synthetic_origin(folder: Path | str) -> dict[str, Any] | None:
+    """What ``phantom.json`` says; None where there is none: then they are no phantoms.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read: whether pictures are real must not be guessed.
+    """
+    folder = Path(folder)
+    for own in (folder / "Task2", folder):
+        path = own / PHANTOM_MARK
+        if not path.is_file():
+            continue
+        try:
+            said = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"The file that says how the phantoms were made cannot be read ({error})",
+                advice="Make them again",
+                path=path,
+            ) from error
+        return dict(said) if isinstance(said, dict) else {}
+    return None
+
+
+_SYNTHETIC = "synthetic phantoms in the layout of MTCHI, no tissue of anybody"
 
 
 def mtchi_counts(found: ImageSet, patches: int | None = None) -> MtchiCounts:
