@@ -114,10 +114,12 @@ def test_float32_gives_the_same_labels(encoder, side):
     with torch.no_grad():
         expected, found = one(x), fold(one, side)(x)
     assert expected.std() > 1
-    assert (found - expected).abs().max() <= 1e-4
+    # Rounding grows with what is added up: logits of 10 are right to 5 digits.
+    scale = max(1.0, float(expected.abs().max()) / 5)
+    assert (found - expected).abs().max() <= 1e-4 * scale
     best = expected.topk(2, 1).values
     differ = expected.argmax(1) != found.argmax(1)
-    assert (best[:, 0] - best[:, 1])[differ].max().item() <= 2e-4 if differ.any() else True
+    assert (best[:, 0] - best[:, 1])[differ].max().item() <= 2e-4 * scale if differ.any() else True
 
 
 @pytest.mark.parametrize("encoder", ["resnet34", "resnet50"])

@@ -17,6 +17,7 @@ from napari_hspnet.cli import (
     demo,
     evaluate,
     export,
+    finetune,
     import_,
     info,
     judge,
@@ -58,6 +59,7 @@ app.command("judge-phantom")(judge.judge)
 app.command("evaluate")(evaluate.evaluate)
 app.command("crossval")(crossval.cross_validate)
 app.command("reproduce")(reproduce.reproduce)
+app.command("finetune")(finetune.finetune)
 app.add_typer(models.app, name="models")
 
 

@@ -24,12 +24,13 @@ from napari_hspnet.training.loop import DivergedError, fast_bfloat16
 from napari_hspnet.training.loss_terms import Loss, make_loss
 from napari_hspnet.training.losses import IGNORE
 
-__all__ = ["Precision", "Stepper", "choose_precision", "parts"]
+__all__ = ["HALF_TYPES", "Precision", "Stepper", "choose_precision", "parts", "watched"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Array = npt.NDArray[np.uint8]
 
-_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+HALF_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Torch's types of the precisions that are not float32."""
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
@@ -187,9 +188,9 @@ class Stepper:
             self._size(target, term.options.get("background", 1.0)) for term, _ in self._terms
         ]
         total = torch.zeros((), device=self._device)
-        kind = _TYPES.get(self._precision, torch.bfloat16)
+        kind = HALF_TYPES.get(self._precision, torch.bfloat16)
         on = self._precision != "float32"
-        with _watched(self._network, self._stop):
+        with watched(self._network, self._stop):
             for part in parts(len(rgb), self.micro_batch):
                 inputs = self._inputs(rgb[part])
                 with torch.autocast(self._device.type, kind, enabled=on):
@@ -289,7 +290,7 @@ class _State:
 
 
 @contextmanager
-def _watched(network: nn.Module, look: Callable[[], None]) -> Iterator[None]:
+def watched(network: nn.Module, look: Callable[[], None]) -> Iterator[None]:
     """Look in every convolution, on the way there and back: a step can take a minute."""
 
     def hook(module: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
