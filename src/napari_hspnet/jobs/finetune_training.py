@@ -33,9 +33,9 @@ from napari_hspnet.training.steps import (
     HALF_TYPES,
     Precision,
     Stepper,
-    watched,
     choose_precision,
     parts,
+    watched,
 )
 
 __all__ = ["KeepingStepper", "LearnProgress", "learn"]
