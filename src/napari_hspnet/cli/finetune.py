@@ -75,7 +75,7 @@ def finetune(
     ] = 0,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="TOML with [recipe], [patches], [augment] and others."),
+        typer.Option("--config", help="TOML with tables of `train`: recipe, patches, augment …"),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps …")] = "",
     name: Annotated[str, typer.Option("--name", help="Of the candidate.")] = "",
