@@ -24,7 +24,7 @@ from napari_hspnet.training.config_sections import (
 )
 from napari_hspnet.training.data import Augment
 from napari_hspnet.training.loss_terms import LossTerm
-from napari_hspnet.training.recipe import Recipe, Stage
+from napari_hspnet.training.recipe import Recipe
 from napari_hspnet.training.settings import read_section, refuse_unknown
 
 __all__ = ["FinetuneConfig", "finetune_config"]
@@ -74,17 +74,7 @@ class FinetuneConfig:
     @property
     def optimisation(self) -> Recipe:
         """Optimiser and rates."""
-        r = self.recipe
-        return Recipe(
-            r.optimizer,
-            r.learning_rate,
-            r.encoder_factor,
-            r.schedule,
-            r.momentum,
-            r.weight_decay,
-            r.clip or None,
-            (Stage(self.patches.side, r.batch),),
-        )
+        return self.recipe.optimisation(self.patches.side)
 
     def to_json(self) -> dict[str, Any]:
         """All that decides the result, as JSON values."""

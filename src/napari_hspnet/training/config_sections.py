@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from napari_hspnet.errors import InputError
 from napari_hspnet.networks import DEMO_ARCHITECTURE, MIN_SIDE, Architecture, window_aware
 from napari_hspnet.networks.card import IMAGENET_MEAN, IMAGENET_STD
+from napari_hspnet.training.recipe import Recipe, Stage
 from napari_hspnet.training.settings import check_section, refuse_unknown, setting
 
 __all__ = [
@@ -295,6 +296,19 @@ class RecipeConfig:
                 "[recipe] micro_batch is 1",
                 advice="Give 0, or 2 or more: batch normalisation needs two patches",
             )
+
+    def optimisation(self, side: int) -> Recipe:
+        """Optimiser and rates, for patches of `side` pixels."""
+        return Recipe(
+            self.optimizer,
+            self.learning_rate,
+            self.encoder_factor,
+            self.schedule,
+            self.momentum,
+            self.weight_decay,
+            self.clip or None,
+            (Stage(side, self.batch),),
+        )
 
 
 @dataclass(frozen=True)
