@@ -111,15 +111,19 @@ def test_any_side_ablation_and_dilation(height, width, classes, present, dilatio
 def test_float32_gives_the_same_labels(encoder, side):
     one = network(replace(NARROW, encoder=encoder))
     x = torch.randn(1, 3, side, side)
+    last = [m for m in one.head.modules() if isinstance(m, torch.nn.Conv2d)][-1]
     with torch.no_grad():
+        # Random weights give logits of any size, and rounding grows with it: those of
+        # a trained network spread by a few.
+        shrunk = 2 / one(x).std()
+        for parameter in last.parameters():
+            parameter *= shrunk
         expected, found = one(x), fold(one, side)(x)
     assert expected.std() > 1
-    # Rounding grows with what is added up: logits of 10 are right to 5 digits.
-    scale = max(1.0, float(expected.abs().max()) / 5)
-    assert (found - expected).abs().max() <= 1e-4 * scale
+    assert (found - expected).abs().max() <= 1e-4
     best = expected.topk(2, 1).values
     differ = expected.argmax(1) != found.argmax(1)
-    assert (best[:, 0] - best[:, 1])[differ].max().item() <= 2e-4 * scale if differ.any() else True
+    assert (best[:, 0] - best[:, 1])[differ].max().item() <= 2e-4 if differ.any() else True
 
 
 @pytest.mark.parametrize("encoder", ["resnet34", "resnet50"])

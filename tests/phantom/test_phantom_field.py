@@ -90,10 +90,10 @@ def _nuclear_share_of_upper_third(seed, grade):
 
 
 def test_upper_third_darkens_only_where_atypia_reaches_it():
-    share = {g: [_nuclear_share_of_upper_third(s, g) for s in (2, 7)] for g in (1, 2, 4)}
-    assert min(share[4]) > 0.25
-    assert max(share[2]) < 0.18
-    assert max(share[1]) < 0.18
+    share = {g: [_nuclear_share_of_upper_third(s, g) for s in (2, 5, 7)] for g in (1, 2, 4)}
+    assert min(share[4]) > 0.4
+    assert max(share[2]) < 0.1
+    assert max(share[1]) < 0.15
 
 
 def _section(seed, height, width, grades=(1, 4)):
@@ -111,13 +111,16 @@ def test_drawn_tissue_lies_where_the_truth_says():
     far = ~ndimage.binary_dilation(
         ndimage.morphological_gradient((code != GLASS).astype(np.uint8), 3) > 0, iterations=3
     )
-    # A few flakes and red cells lie on the glass.
-    assert drawn[far & (code == GLASS)].mean() < 0.01
-    assert drawn[far & (code > GLASS) & (code < STROMA)].mean() > 0.99
+    # Flakes and red cells may lie on the glass; nothing of the tissue reaches there.
+    bits, _ = ndimage.label(drawn & ndimage.binary_dilation(code == GLASS, iterations=2))
+    attached = np.isin(bits, np.unique(bits[code != GLASS])[1:])
+    assert not attached[ndimage.binary_erosion(code == GLASS, iterations=5)].any()
+    assert drawn[far & (code == GLASS)].mean() < 1e-3
+    assert drawn[far & (code > GLASS) & (code < STROMA)].mean() > 0.999
     # Clefts between bundles are as clear as glass, but narrow.
     stroma = far & (code == STROMA)
-    assert 0.5 < drawn[stroma].mean() < 0.999
-    assert ndimage.binary_closing(drawn, iterations=8)[stroma].mean() > 0.97
+    assert 0.8 < drawn[stroma].mean() < 0.999
+    assert ndimage.binary_closing(drawn, iterations=8)[stroma].mean() > 0.999
 
 
 @pytest.mark.parametrize("mpp", [0.25, 0.5, 0.77, 1.0, 2.0])

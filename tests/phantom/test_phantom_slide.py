@@ -123,8 +123,11 @@ def test_levels_are_area_averages(style, he, oracle):
     if style == "oracle":
         assert gap.max() == 0
     else:
-        assert gap.mean() < 4.5
-        assert np.corrcoef(average.ravel(), low[:575, :802].ravel())[0, 1] > 0.99
+        # JPEG keeps colours at half the resolution, which stained tissue shows.
+        grey = np.abs(average.mean(axis=2) - low[:575, :802].mean(axis=2))
+        assert grey.mean() < 2.5
+        assert gap.mean() < 3.6
+        assert np.corrcoef(average.ravel(), low[:575, :802].ravel())[0, 1] > 0.995
 
 
 def test_both_styles_have_the_same_geometry(he, oracle):
@@ -133,8 +136,8 @@ def test_both_styles_have_the_same_geometry(he, oracle):
         drawn = _level(slide, 1)[:-1, :-1].min(axis=2) < 215
     codes = make_layout(spec).label_codes(0, 0, *drawn.shape)
     tissue = (codes != GLASS) & (codes < STROMA)
-    assert (drawn[tissue]).mean() > 0.97
-    assert (drawn[codes == GLASS]).mean() < 0.02
+    assert (drawn[tissue]).mean() > 0.99
+    assert (drawn[codes == GLASS]).mean() < 0.01
     assert np.array_equal(
         truth_block(spec, 0, 0, *spec.label_shape),
         truth_block(oracle[1], 0, 0, *spec.label_shape),
