@@ -6,8 +6,10 @@ import json
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -18,6 +20,9 @@ __all__ = ["duration", "note", "print_json", "progress_bar", "stop_signals", "wa
 
 Advance = Callable[[str, float | None, float | None], None]
 """Called with what is being done, the part done (None: not known), seconds left."""
+
+
+_LINE_EVERY = 30.0
 
 
 def _stderr() -> Console:
@@ -50,7 +55,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def progress_bar(shown: bool = True) -> Iterator[Advance]:
-    """A bar on stderr with the time left; nothing where stderr is no terminal.
+    """A bar on stderr with the time left; a line now and then where stderr is no terminal.
 
     Parameters
     ----------
@@ -58,8 +63,11 @@ def progress_bar(shown: bool = True) -> Iterator[Advance]:
         False keeps it off on a terminal too.
     """
     console = _stderr()
-    if not (shown and console.is_terminal):
+    if not shown:
         yield lambda doing, part, left: None
+        return
+    if not console.is_terminal:
+        yield _Lines(time.monotonic())
         return
     with Progress(
         TextColumn("{task.description}"),
@@ -85,6 +93,21 @@ def progress_bar(shown: bool = True) -> Iterator[Advance]:
             )
 
         yield advance
+
+
+@dataclass
+class _Lines:
+    """Progress for a log: a line every half minute, none for what is over before."""
+
+    last: float
+
+    def __call__(self, doing: str, part: float | None, left: float | None) -> None:
+        now = time.monotonic()
+        if now - self.last < _LINE_EVERY:
+            return
+        self.last = now
+        done = "" if part is None else f", {part:.0%}".replace("%", " %")
+        note(f"{doing}{done}" + ("" if left is None else f", {duration(left)} left"))
 
 
 @contextmanager

@@ -156,7 +156,9 @@ def curves_picture(rows: Sequence[Row], size: tuple[int, int] = (1000, 700)) -> 
     picture = Pillow.new("RGB", size, "white")
     draw = ImageDraw.Draw(picture)
     small, large = ImageFont.load_default(16), ImageFont.load_default(20)
-    steps = f"{len(rows):,} steps" + (f", {rows[-1].epoch:.4g} epochs" if rows else "")
+    steps = _counted(f"{len(rows):,}", "step")
+    if rows:
+        steps += f", {_counted(f'{rows[-1].epoch:.4g}', 'epoch')}"
     draw.text((20, 14), f"Training: {steps}", _INK, large)
     draw.text((width - 20, height - 8), f"{RESEARCH_USE_ONLY}.", _INK, small, anchor="rb")
     rows = [row for row in rows if math.isfinite(row.loss)]
@@ -237,6 +239,10 @@ class _Panel:
         along = left + (right - left) * (x - x0) / (x1 - x0)
         up = bottom - (bottom - top) * (y - y0) / (y1 - y0)
         return along, min(max(up, top), bottom)
+
+
+def _counted(number: str, noun: str) -> str:
+    return f"{number} {noun}{'' if number == '1' else 's'}"
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
