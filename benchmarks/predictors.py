@@ -4,6 +4,10 @@ One back end, one process, one after the other and then all again, so that drift
 of the machine hits all alike; ratios are taken to the plain network of the same
 round. Getting ready is timed apart, and labels are compared with the plain
 network's. The windows are of the sample slide.
+
+Short unless told otherwise: the demo model, without inductor, which compiles for a
+minute or more in each process. All: `--models demo,resnet34 --backends all --repeats 5
+--windows 12`.
 """
 
 from __future__ import annotations
@@ -135,11 +139,11 @@ def _table(name: str, backends: list[str], options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", nargs=4, metavar=("BACKEND", "MODEL", "WINDOWS", "BATCH"))
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--windows", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--windows", type=int, default=4)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--models", default="demo,resnet34")
-    parser.add_argument("--backends", default="", help="comma between; all by default")
+    parser.add_argument("--models", default="demo")
+    parser.add_argument("--backends", help="comma between, or all; all but inductor without")
     options = parser.parse_args()
     let_threads_sleep()
     if options.child:
@@ -148,7 +152,11 @@ def main() -> None:
         return
     from napari_hspnet.inference.predictors import BACKENDS
 
-    wanted = options.backends.split(",") if options.backends else [k.name for k in BACKENDS]
+    wanted = [kind.name for kind in BACKENDS]
+    if options.backends is None:
+        wanted.remove("inductor")
+    elif options.backends != "all":
+        wanted = options.backends.split(",")
     backends = list(dict.fromkeys(["eager", *wanted]))
     print(f"The network alone, one process a run ({machine()}); minimum / median")
     for name in options.models.split(","):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from engine_helpers import ArraySink, ArraySlide, SmallNet, model
+from predictor_helpers import Fake, chosen, subject
 from torch import nn
 
 from napari_hspnet.errors import CancelledError, InputError, OutOfMemoryError
@@ -20,41 +21,18 @@ from napari_hspnet.inference.predictors import (
     BACKENDS,
     Eager,
     Folded,
+    FoldedWinograd,
+    OnnxRuntime,
+    OpenVino,
     Predictor,
     Subject,
+    TorchScript,
     WithFallback,
-    choice,
-    choose,
     predictor_for,
 )
 from napari_hspnet.inference.predictors.apart import Apart
-from napari_hspnet.networks import Architecture, LoadedModel, ModelCard, build
+from napari_hspnet.networks import LoadedModel
 from napari_hspnet.slides import LabelGrid, Region
-
-MEAN, STD = (0.6, 0.5, 0.7), (0.2, 0.25, 0.3)
-ARCHITECTURE = Architecture(
-    encoder="small",
-    ds_widths=(4, 6, 8, 10, 12),
-    head_widths=(9, 7),
-    encoder_widths=(8, 12, 16, 20),
-)
-
-
-@pytest.fixture(scope="module")
-def hspnet() -> LoadedModel:
-    torch.manual_seed(1)
-    network = build(ARCHITECTURE)
-    network(torch.randn(2, 3, 96, 96))  # statistics that are not those of a fresh one
-    network.eval()
-    with torch.no_grad():
-        network.head[2].weight.mul_(3 / network(torch.randn(1, 3, 64, 64)).std())
-    card = ModelCard("test", ARCHITECTURE, mean=MEAN, std=STD, window=96)
-    return LoadedModel(network, card, "0" * 64, None)
-
-
-def subject(network: nn.Module, window: int | None = 96, precision: str = "float32") -> Subject:
-    device = torch.device("cpu")
-    return Subject(network, MEAN, STD, window, device, precision, threading.Event())
 
 
 def slide(height: int = 150, width: int = 170) -> ArraySlide:
@@ -188,10 +166,12 @@ def test_an_error_of_the_thread_reaches_the_caller_as_it_is():
         predictor(torch.zeros(1, 96, 96, 3, dtype=torch.uint8))
 
 
-def test_folding_is_for_hspnet_in_float32_with_windows_of_one_size(hspnet):
+def test_folding_is_for_hspnet_with_windows_of_one_size(hspnet):
     assert Folded.available(subject(hspnet.network)) is None
     assert "HSP-Net alone" in Folded.available(subject(SmallNet()))
-    assert "float32" in Folded.available(subject(hspnet.network, precision="float16"))
+    assert Folded.available(subject(hspnet.network, precision="float16")) is None
+    for kind in (FoldedWinograd, TorchScript, OpenVino, OnnxRuntime):
+        assert "float32" in kind.available(subject(hspnet.network, precision="float16"))
     assert "not known" in Folded.available(subject(hspnet.network, window=None))
 
 
@@ -214,55 +194,6 @@ def test_one_that_cannot_run_gives_way_to_the_plain_network():
     assert summary.backend == "eager"
     assert "HSP-Net alone" in summary.notes[0]
     assert np.array_equal(sink.classes, plain.classes)
-
-
-class Fake(Predictor):
-    """The plain network under another name, whose time is counted by `Clock`."""
-
-    name = "fake"
-    cost = 1.0
-    fails_opening = False
-    fails_at = 0
-    error: Exception = RuntimeError("broken\nin two lines")
-    clock: Clock | None = None
-
-    def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
-        self.inner = Eager(subject)
-        self.calls = 0
-
-    @classmethod
-    def available(cls, subject: Subject) -> str | None:
-        return None
-
-    def _open(self) -> None:
-        if self.fails_opening:
-            raise self.error
-        self.inner.__enter__()
-
-    def _close(self) -> None:
-        self.inner.__exit__(None, None, None)
-
-    def _run(self, windows: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        if self.clock is not None:
-            self.clock.now += self.cost
-            self.clock.calls += 1
-        if self.calls == self.fails_at:
-            raise self.error
-        return self.answer(self.inner(windows))
-
-    def answer(self, logits: torch.Tensor) -> torch.Tensor:
-        return logits
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.calls = 0
-
-    def perf_counter(self) -> float:
-        return self.now
 
 
 @pytest.mark.parametrize(
@@ -303,30 +234,6 @@ def test_the_plain_network_has_nothing_behind_it():
         pytest.raises(RuntimeError, match="the network itself"),
     ):
         predictor(torch.zeros(1, 96, 96, 3, dtype=torch.uint8))
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """Back ends of known cost, on a clock that only they move."""
-    clock = Clock()
-    monkeypatch.setattr(choice, "time", clock)
-
-    def install(**kinds: dict):
-        made = []
-        for name, body in {"eager": {"cost": 2.0}, **kinds}.items():
-            # The choice knows the plain network by its class, and needs it as such.
-            base = (Fake, Eager) if name == "eager" else (Fake,)
-            made.append(type(name, base, {"name": name, "clock": clock, **body}))
-        monkeypatch.setattr(choice, "BACKENDS", tuple(made))
-        monkeypatch.setattr(choice, "Eager", made[0])
-        return clock
-
-    return install
-
-
-def chosen(folder=None, network=None, budget=1000.0, **options):
-    card = ModelCard("test", ARCHITECTURE, mean=MEAN, std=STD, window=96)
-    return choose(network or SmallNet(), card, torch.device("cpu"), folder, budget, **options)
 
 
 def test_the_fastest_is_chosen_and_the_record_says_why(bench):

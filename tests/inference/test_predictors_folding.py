@@ -21,6 +21,7 @@ from napari_hspnet.inference.folding import (
     fold_scale,
     split_input,
 )
+from napari_hspnet.inference.spreading import FarLevels, SpreadConv, spread_share
 from napari_hspnet.inference.winograd import WinogradConv, arithmetic
 from napari_hspnet.networks import Architecture, DSBlock, Network, build
 
@@ -78,6 +79,8 @@ def same_in_float64(one: Network, other: nn.Module, height: int, width: int, bat
         Savings(False, True),
         Savings(True, False),
         Savings(False, False),
+        Savings(spread_atrous=False),
+        Savings(False, spread_atrous=True),
     ],
     ids=str,
 )
@@ -316,3 +319,41 @@ def test_only_what_is_worth_it_is_filtered():
         isinstance(part, WinogradConv) for part in folded.ds.modules() if part is not folded.ds
     )
     same_in_float64(one, folded, 140, 140)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 14), st.integers(1, 14)),
+    fine=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    kernel=st.tuples(st.sampled_from([1, 3]), st.sampled_from([1, 3])),
+    dilation=st.sampled_from([1, 2, 6, 18, 40]),
+    batch=st.integers(1, 2),
+)
+def test_a_convolution_before_the_interpolation_is_the_same(size, fine, kernel, dilation, batch):
+    padding = tuple(dilation * (k // 2) for k in kernel)
+    conv = nn.Conv2d(3, 4, kernel, padding=padding, dilation=dilation, bias=False).double()
+    x = torch.randn(batch, 3, *size, dtype=torch.float64)
+    other = torch.randn(batch, 4, *fine, dtype=torch.float64)
+    brought = nn.functional.interpolate(x, size=fine, mode="bilinear", align_corners=False)
+    with torch.no_grad():
+        far = FarLevels([[conv]], [size], fine)
+        torch.testing.assert_close(
+            far.add(0, other, [x]), other + conv(brought), rtol=0, atol=1e-12
+        )
+        (mean,) = far.means([x])
+    torch.testing.assert_close(mean, brought.mean((2, 3), keepdim=True), rtol=0, atol=1e-12)
+
+
+def test_at_400_px_ds_block_5_never_sees_the_two_coarsest_maps():
+    """Of what `spread_share` says, hence of what the documentation says."""
+    conv = nn.Conv2d(480, 256, 3, padding=6, dilation=6, device="meta")
+    shares = [
+        round(spread_share(conv, channels, (side, side), (100, 100)), 2)
+        for channels, side in ((64, 50), (128, 25), (256, 13))
+    ]
+    assert shares == [0.9, 0.18, 0.04]
+    folded = fold(network(Architecture(encoder="resnet18")), 400)
+    assert folded.near == 2
+    assert [branch[0].in_channels for branch in folded.joint.atrous] == [96] * 3
+    assert all(isinstance(c, SpreadConv) for branch in folded.joint.far.branches for c in branch)
+    assert fold(network(NARROW)).near == 4, "without a size there is nothing to begin with"

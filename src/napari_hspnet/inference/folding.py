@@ -11,6 +11,8 @@ mode, but for rounding. Its savings, each a function or a class of its own:
 * taps of atrous convolutions that only meet padding go (`drop_dead_taps`);
 * a 1x1 convolution commutes with bilinear interpolation, whose weights add up to
   one: where DS-Block 5 begins with one, it works on the small maps (`SpreadPoint`);
+* so do its atrous convolutions, tap by tap, on maps that are much smaller
+  (`napari_hspnet.inference.spreading`);
 * the division by the standard deviation becomes part of the first convolution
   (`fold_scale`). The mean cannot: the network pads normalised values with zeros,
   which are the mean, so it is still subtracted before.
@@ -18,8 +20,9 @@ mode, but for rounding. Its savings, each a function or a class of its own:
 On demand 3x3 convolutions of DS-Blocks and head are done with fewer multiplications
 (`napari_hspnet.inference.winograd`).
 
-What is not done: the atrous convolutions of DS-Block 5 keep their concatenation,
-because each partial sum of theirs would be as large as what it saves.
+What is not done: what the atrous convolutions of DS-Block 5 make of its finer maps
+keeps their concatenation, because each partial sum would be as large as what it
+saves.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_hspnet.errors import InputError
+from napari_hspnet.inference.convolutions import drop_dead_taps, fold_norm, like, split_input
+from napari_hspnet.inference.spreading import FarLevels, spread_share
 from napari_hspnet.inference.winograd import WinogradConv, arithmetic
 from napari_hspnet.networks import DSBlock, HSPNet, build
 from napari_hspnet.networks.dilations import map_sides
@@ -53,6 +58,9 @@ __all__ = [
 WORTH = 0.6
 """Share of arithmetic below which minimal filtering is used: it moves more memory."""
 
+SPREAD_WORTH = 0.5
+"""The same for convolutions before the interpolation."""
+
 
 @dataclass(frozen=True)
 class Savings:
@@ -70,11 +78,16 @@ class Savings:
     winograd : bool
         Minimal filtering where it does less than `WORTH` of the arithmetic. Needs
         more memory, and rounds more. Without `side` there is none.
+    spread_atrous : bool
+        Atrous convolutions of DS-Block 5 before the interpolation, for maps where
+        that does less than `SPREAD_WORTH` of the arithmetic. Without `side` or
+        `spread_points` there are none.
     """
 
     partial_sums: bool = True
     spread_points: bool = True
     winograd: bool = False
+    spread_atrous: bool = True
 
 
 def fold(
@@ -159,6 +172,11 @@ class FoldedHSPNet(nn.Module):
 
         level_widths = network.architecture.ds_widths[:-1]
         self.joint: nn.Module | None = folded(4, last)
+        self.near = len(level_widths)
+        if heights is not None and widths is not None and isinstance(self.joint, FoldedDSBlock):
+            sizes = list(zip(heights, widths, strict=True))
+            if savings.spread_atrous and savings.spread_points:
+                self.near = self.joint.spread(level_widths, sizes[:-1], sizes[-1])
         if savings.winograd and heights is not None and widths is not None:
             for index, block in enumerate([*self.ds, self.joint]):
                 for branch in block.atrous if isinstance(block, FoldedDSBlock) else ():
@@ -182,6 +200,14 @@ class FoldedHSPNet(nn.Module):
         ValueError
             If the network was folded for pictures of another size.
         """
+        logits = self.coarse(x)
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            # Interpolated values would be rounded once more.
+            logits = logits.float().contiguous()
+        return _resize(logits, [int(side) for side in x.shape[2:]])
+
+    def coarse(self, x: Tensor) -> Tensor:
+        """Logits before their interpolation: at a quarter of the size, rounded up."""
         sides = [int(side) for side in x.shape[2:]]
         # With another size, taps that were dropped might meet something.
         if self.sides is not None and sides != list(self.sides):
@@ -193,10 +219,11 @@ class FoldedHSPNet(nn.Module):
         if self.joint is None:
             joined = point
         else:
-            whole = torch.cat([levels[0], *(_resize(level, size) for level in levels[1:])], 1)
-            joined = self.joint(whole) if point is None else self.joint(whole, point)
+            near, far = levels[1 : self.near], levels[self.near :]
+            whole = torch.cat([levels[0], *(_resize(level, size) for level in near)], 1)
+            joined = self.joint(whole) if point is None else self.joint(whole, point, far)
         logits: Tensor = self.head(joined)
-        return _resize(logits, sides)
+        return logits
 
 
 class FoldedDSBlock(nn.Module):
@@ -229,14 +256,52 @@ class FoldedDSBlock(nn.Module):
         first, *others = split_input(reduce, [width] * (2 + len(atrous)))
         # The one that pooling meets has the bias: it is added once.
         self.constant = first
+        self.far: FarLevels | None = None
         self.parts: nn.ModuleList | None = None
         self.reduce: nn.Conv2d | None = None
         if savings.partial_sums:
             self.parts = nn.ModuleList(others)
         else:
-            self.reduce = _like(reduce, torch.cat([part.weight for part in others], 1), None)
+            self.reduce = like(reduce, torch.cat([part.weight for part in others], 1), None)
 
-    def forward(self, x: Tensor, point: Tensor | None = None) -> Tensor:
+    def spread(
+        self, widths: Sequence[int], sizes: Sequence[Sequence[int]], fine: Sequence[int]
+    ) -> int:
+        """Have the atrous convolutions work on maps before their interpolation.
+
+        Parameters
+        ----------
+        widths : sequence of int
+            Channels of each of the maps that make up this block's.
+        sizes : sequence of sequence of int
+            Their heights and widths, the finest first.
+        fine : sequence of int
+            The size of this block's map.
+
+        Returns
+        -------
+        int
+            How many of the maps must still be interpolated: the others are `far`
+            of `forward`.
+        """
+        convs = [_convolution(_first(branch)) for branch in self.atrous]
+        near = len(sizes)
+        while (
+            near > 1
+            and max(spread_share(conv, widths[near - 1], sizes[near - 1], fine) for conv in convs)
+            < SPREAD_WORTH
+        ):
+            near -= 1
+        if near == len(sizes):
+            return near
+        pieces = [split_input(conv, [sum(widths[:near]), *widths[near:]]) for conv in convs]
+        for branch, (first, *_) in zip(self.atrous, pieces, strict=True):
+            assert isinstance(branch, nn.Sequential)
+            branch[0] = first
+        self.far = FarLevels([others for _, *others in pieces], sizes[near:], fine)
+        return near
+
+    def forward(self, x: Tensor, point: Tensor | None = None, far: Sequence[Tensor] = ()) -> Tensor:
         """(N, c, h, w) to (N, c', h, w).
 
         Parameters
@@ -246,20 +311,33 @@ class FoldedDSBlock(nn.Module):
         point : Tensor, optional
             (N, c', h, w), what the branch of the 1x1 convolution gives, where it
             was had more cheaply.
+        far : sequence of Tensor
+            The rest of the map before its interpolation, as `spread` left it.
         """
-        pooled = self.constant(self.pool(x.mean((2, 3), keepdim=True)))
+        mean = x.mean((2, 3), keepdim=True)
+        if self.far is not None:
+            mean = torch.cat([mean, *self.far.means(far)], 1)
+        pooled = self.constant(self.pool(mean))
+        branches = (self._branch(index, x, far) for index in range(len(self.atrous)))
         if point is None:
             assert self.point is not None
             point = self.point(x)
         if self.parts is None:
             assert self.reduce is not None
-            total = self.reduce(torch.cat([point, *(branch(x) for branch in self.atrous)], 1))
+            total = self.reduce(torch.cat([point, *branches], 1))
         else:
             first, *others = self.parts
             total = first(point)
-            for branch, part in zip(self.atrous, others, strict=True):
-                total = total + part(branch(x))
+            for branch, part in zip(branches, others, strict=True):
+                total = total + part(branch)
         return F.relu_(total + pooled)
+
+    def _branch(self, index: int, x: Tensor, far: Sequence[Tensor]) -> Tensor:
+        branch = self.atrous[index]
+        if self.far is None:
+            found: Tensor = branch(x)
+            return found
+        return F.relu_(self.far.add(index, _first(branch)(x), far))
 
 
 class SpreadPoint(nn.Module):
@@ -286,78 +364,6 @@ class SpreadPoint(nn.Module):
         return F.relu_(total)
 
 
-def fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """A convolution that does what `conv` and then `norm` do in evaluation mode.
-
-    Computed in float64 and rounded once, to the dtype of `conv`.
-    """
-    mean, variance = norm.running_mean, norm.running_var
-    if not norm.track_running_stats or mean is None or variance is None:
-        raise InputError(
-            "a batch normalisation without running statistics cannot be folded",
-            advice="Run the network as it is",
-        )
-    with torch.no_grad():
-        scale = torch.rsqrt(variance.double() + norm.eps)
-        if norm.affine:
-            scale = scale * norm.weight.double()
-        shift = -mean.double() * scale
-        if norm.affine:
-            shift = shift + norm.bias.double()
-        if conv.bias is not None:
-            shift = shift + conv.bias.double() * scale
-        weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
-        return _like(conv, weight.to(conv.weight.dtype), shift.to(conv.weight.dtype))
-
-
-def split_input(conv: nn.Conv2d, widths: Sequence[int]) -> list[nn.Conv2d]:
-    """Convolutions whose sum is `conv` of the concatenation of their inputs.
-
-    Parameters
-    ----------
-    conv : Conv2d
-        One group, zero padding.
-    widths : sequence of int
-        Channels of each input; they add up to those of `conv`.
-
-    Returns
-    -------
-    list of Conv2d
-        The first of them has the bias.
-    """
-    pieces = torch.split(conv.weight.detach(), list(widths), 1)
-    return [_like(conv, w.clone(), conv.bias if i == 0 else None) for i, w in enumerate(pieces)]
-
-
-def drop_dead_taps(conv: nn.Conv2d, height: int, width: int) -> nn.Conv2d:
-    """The same function of maps of this size, without taps that only meet padding.
-
-    Parameters
-    ----------
-    conv : Conv2d
-        With 3x3 taps, stride 1, and as much padding as its dilation.
-    height, width : int
-        Of its map, in cells.
-
-    Returns
-    -------
-    Conv2d
-        1x1, 1x3 or 3x1 where taps went; `conv` itself where none did.
-    """
-    rows, columns = (
-        slice(1, 2) if d >= n else slice(None)
-        for d, n in zip(conv.dilation, (height, width), strict=True)
-    )
-    weight = conv.weight.detach()[:, :, rows, columns]
-    if weight.shape == conv.weight.shape:
-        return conv
-    dilation = tuple(
-        d if k == 3 else 1 for d, k in zip(conv.dilation, weight.shape[2:], strict=True)
-    )
-    padding = tuple(d if k == 3 else 0 for d, k in zip(dilation, weight.shape[2:], strict=True))
-    return _like(conv, weight.clone(), conv.bias, padding, dilation)
-
-
 def fold_scale(network: FoldedHSPNet, scale: Tensor) -> None:
     """Have a network multiply its input by `scale`, (3,), in its first convolution.
 
@@ -368,7 +374,7 @@ def fold_scale(network: FoldedHSPNet, scale: Tensor) -> None:
     assert isinstance(conv, nn.Conv2d)
     with torch.no_grad():
         weight = conv.weight.double() * scale.double().to(conv.weight.device).view(1, -1, 1, 1)
-        network.encoder.conv1 = _like(conv, weight.to(conv.weight.dtype), conv.bias)
+        network.encoder.conv1 = like(conv, weight.to(conv.weight.dtype), conv.bias)
     network.requires_grad_(False)
 
 
@@ -405,35 +411,15 @@ def _norm_of(name: str) -> str:
     return "1" if name == "0" else name.replace("conv", "bn")
 
 
+def _first(part: nn.Module) -> nn.Module:
+    assert isinstance(part, nn.Sequential)
+    first: nn.Module = part[0]
+    return first
+
+
 def _convolution(module: nn.Module) -> nn.Conv2d:
     assert isinstance(module, nn.Conv2d)
     return module
-
-
-def _like(
-    conv: nn.Conv2d,
-    weight: Tensor,
-    bias: Tensor | None,
-    padding: tuple[int, ...] | None = None,
-    dilation: tuple[int, ...] | None = None,
-) -> nn.Conv2d:
-    """A convolution with other weights; strides and what is not said are those of `conv`."""
-    assert conv.groups == 1
-    assert conv.padding_mode == "zeros"
-    made = nn.Conv2d(
-        weight.shape[1],
-        weight.shape[0],
-        (weight.shape[2], weight.shape[3]),
-        stride=conv.stride,  # type: ignore[arg-type]
-        padding=conv.padding if padding is None else padding,  # type: ignore[arg-type]
-        dilation=conv.dilation if dilation is None else dilation,  # type: ignore[arg-type]
-        bias=bias is not None,
-        device="meta",
-    )
-    made.weight = nn.Parameter(weight.detach().contiguous(), requires_grad=False)
-    if bias is not None:
-        made.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-    return made
 
 
 def _resize(x: Tensor, size: Sequence[int]) -> Tensor:

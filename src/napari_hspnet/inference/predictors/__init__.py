@@ -17,12 +17,14 @@ from napari_hspnet.inference.predictors.eager import (
     FoldedWinograd,
 )
 from napari_hspnet.inference.predictors.fallback import WithFallback
+from napari_hspnet.inference.predictors.graphs import CudaGraph
 from napari_hspnet.inference.predictors.runtimes import OnnxRuntime, OpenVino
 
 __all__ = [
     "BACKENDS",
     "BUDGET",
     "Choice",
+    "CudaGraph",
     "Eager",
     "Folded",
     "FoldedChannelsLast",

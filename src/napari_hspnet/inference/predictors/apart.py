@@ -31,6 +31,8 @@ class Apart(Predictor):
     it was still getting ready, a compilation.
     """
 
+    _halves = False
+
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         self._mean = mean_of(subject)
@@ -39,7 +41,7 @@ class Apart(Predictor):
     @classmethod
     def available(cls, subject: Subject) -> str | None:
         """Where the network can be folded and what is needed is installed."""
-        return why_not_folded(subject) or cls._lacks(subject)
+        return why_not_folded(subject, cls._halves) or cls._lacks(subject)
 
     @classmethod
     @abstractmethod

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from napari_hspnet.errors import OutOfMemoryError
 
-__all__ = ["Predictor", "Subject", "as_logits", "is_out_of_memory", "out_of_memory"]
+__all__ = [
+    "Predictor",
+    "Subject",
+    "as_logits",
+    "is_out_of_memory",
+    "out_of_memory",
+    "without_tf32",
+]
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,8 @@ class Predictor(ABC):
 
     def __enter__(self) -> Predictor:
         try:
-            self._open()
+            with without_tf32(self.device):
+                self._open()
         except BaseException:
             self._close()
             raise
@@ -139,13 +149,70 @@ class Predictor(ABC):
         CancelledError
             If the run was cancelled meanwhile.
         """
+        with self._guarded():
+            return self._run(windows)
+
+    def begin(self, windows: Tensor) -> Callable[[], Tensor]:
+        """Begin with a batch, and have its logits later.
+
+        On a GPU the next batch can then be begun before the last one's logits are
+        looked at, so that the GPU need not wait for the host.
+
+        Parameters
+        ----------
+        windows : Tensor (n, h, w, 3), uint8
+            As for a call; to be left as it is until the logits were had.
+
+        Returns
+        -------
+        callable
+            Gives what a call gives, and raises what it raises. To be called once,
+            in the order of the batches, with one other batch begun at most.
+        """
+        with self._guarded():
+            finish = self._begin(windows)
+
+        def result() -> Tensor:
+            with self._guarded():
+                return finish()
+
+        return result
+
+    def _begin(self, windows: Tensor) -> Callable[[], Tensor]:
+        """As `begin`, with errors as they come."""
+        logits = self._run(windows)
+        return lambda: logits
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
         try:
-            with torch.no_grad():
-                return self._run(windows)
+            with torch.no_grad(), without_tf32(self.device):
+                yield
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             raise out_of_memory(self.device) from error
+
+
+@contextmanager
+def without_tf32(device: torch.device) -> Iterator[None]:
+    """Float32 as such on CUDA, where convolutions else have 10 bits of mantissa, not 23.
+
+    Their labels would be further from float32's than float16's overflow check and
+    the 1e-4 that exact mode promises allow.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    parts: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [part.allow_tf32 for part in parts]
+    try:
+        for part in parts:
+            part.allow_tf32 = False
+        yield
+    finally:
+        for part, allowed in zip(parts, before, strict=True):
+            part.allow_tf32 = allowed
 
 
 def as_logits(value: object) -> Tensor:

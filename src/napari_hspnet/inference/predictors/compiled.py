@@ -13,7 +13,9 @@ from torch import Tensor
 
 from napari_hspnet.inference.predictors.apart import Apart
 from napari_hspnet.inference.predictors.base import Subject, as_logits
-from napari_hspnet.inference.predictors.eager import centred, folded_network
+from napari_hspnet.inference.predictors.eager import Again, centred, folded_network
+from napari_hspnet.inference.predictors.graphs import FromPixels
+from napari_hspnet.inference.predictors.precision import dtype_of
 
 __all__ = ["Inductor", "TorchScript"]
 
@@ -54,16 +56,20 @@ class TorchScript(Apart):
 class Inductor(Apart):
     """The folded network through torch.compile, weights frozen in.
 
-    Each size of batch is compiled for itself, so smaller ones are filled up.
+    Each size of batch is compiled for itself, so smaller ones are filled up. On CUDA
+    kernels are chosen by trial and a batch is launched as one graph.
     """
 
     name = "inductor"
+    _halves = True
     patience = 90.0
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         self._compiled: Callable[[Tensor], Any] | None = None
         self._batch = 0
+        self._dtype = dtype_of(subject.precision)
+        self._again = Again(subject)
 
     @classmethod
     def _lacks(cls, subject: Subject) -> str | None:
@@ -79,27 +85,38 @@ class Inductor(Apart):
 
     def _prepare(self) -> None:
         network = folded_network(self.subject)
-        self._compiled = torch.compile(network, dynamic=False, options={"freezing": True})
-        self._compiled(_example(self.subject))
+        options: dict[str, Any] = {"freezing": True}
+        if self.device.type == "cuda":
+            options |= {"triton.cudagraphs": True, "max_autotune": True}
+        whole = FromPixels(network, self._mean, self._dtype)
+        self._compiled = torch.compile(whole, dynamic=False, options=options)
+        side = self.subject.window
+        assert side is not None
+        self._compiled(torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self.device))
 
     def _work(self, windows: Tensor) -> Tensor:
         assert self._compiled is not None
-        inputs = centred(windows, self._mean).contiguous()
-        count = inputs.shape[0]
+        count = windows.shape[0]
+        pixels = windows.to(self.device, non_blocking=True)
         if count < self._batch:
-            rest = inputs.new_zeros((self._batch - count, *inputs.shape[1:]))
-            inputs = torch.cat([inputs, rest])
+            rest = pixels.new_zeros((self._batch - count, *pixels.shape[1:]))
+            pixels = torch.cat([pixels, rest])
         try:
-            logits = as_logits(self._compiled(inputs))
+            logits, finite = self._compiled(pixels)
         except BaseException:
             # Out of memory, perhaps: then the next batches are smaller for good.
             self._batch = 0
             raise
-        self._batch = inputs.shape[0]
-        return logits[:count]
+        self._batch = pixels.shape[0]
+        # A graph's own tensors are overwritten by the next batch.
+        logits, finite = logits[:count].clone(), finite[:count]
+        if self._dtype is torch.float32:
+            return as_logits(logits)
+        return self._again.mended(as_logits(logits), finite, windows)
 
     def _forget(self) -> None:
         self._compiled = None
+        self._again.close()
 
 
 def _example(subject: Subject) -> Tensor:

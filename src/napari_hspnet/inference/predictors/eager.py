@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from napari_hspnet.errors import CancelledError
 from napari_hspnet.inference.folding import FoldedHSPNet, Savings, fold, fold_scale
 from napari_hspnet.inference.predictors.base import Predictor, Subject, as_logits
+from napari_hspnet.inference.predictors.precision import dtype_of
 from napari_hspnet.networks import HSPNet
 
 __all__ = [
+    "Again",
     "Eager",
     "Folded",
     "FoldedChannelsLast",
     "FoldedWinograd",
     "centred",
+    "finite_windows",
     "folded_network",
+    "lay_out",
     "mean_of",
     "why_not_folded",
 ]
-
-_PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class Eager(Predictor):
@@ -35,7 +39,7 @@ class Eager(Predictor):
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        self._dtype = _PRECISIONS.get(subject.precision)
+        self._dtype = dtype_of(subject.precision)
         std = torch.tensor(subject.std, dtype=torch.float32)
         scale = 1.0 / (255.0 * std)
         self._scale = scale.to(subject.device).view(1, 3, 1, 1)
@@ -53,7 +57,7 @@ class Eager(Predictor):
         # Made in inference mode, its tensors could never be trained again.
         with torch.inference_mode(False), torch.no_grad():
             network.to(self.device)
-            _lay_out(network, torch.channels_last)
+            lay_out(network, torch.channels_last)
         self._hooks = _stops(network, self.subject)
 
     def _close(self) -> None:
@@ -66,49 +70,60 @@ class Eager(Predictor):
         batch = windows.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         inputs = batch.float().mul_(self._scale).add_(self._shift)
         network = self.subject.network
-        if self._dtype is None:
+        if self._dtype is torch.float32:
             return as_logits(network(inputs))
         with torch.autocast(self.device.type, dtype=self._dtype):
             logits = as_logits(network(inputs))
         # Half precision overflows on some stains: such windows are run again.
-        finite = torch.isfinite(logits).flatten(1).all(dim=1)
+        finite = finite_windows(logits)
         if not bool(finite.all()):
             logits[~finite] = as_logits(network(inputs[~finite]))
         return logits
 
 
 class Folded(Predictor):
-    """The folded network, layer by layer; cancelled before every layer."""
+    """The folded network, layer by layer; cancelled before every layer.
+
+    In 16 bits, as there weights and all between layers are, its values differ from
+    the plain network's of that precision, about as much as those do from float32.
+    """
 
     name = "folded"
     _format: torch.memory_format = torch.contiguous_format
     _savings = Savings()
+    _halves = True
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         self._network: FoldedHSPNet | None = None
         self._mean = mean_of(subject)
+        self._dtype = dtype_of(subject.precision)
+        self._again = Again(subject)
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     @classmethod
     def available(cls, subject: Subject) -> str | None:
-        """For HSP-Net, in float32."""
-        return why_not_folded(subject)
+        """For HSP-Net."""
+        return why_not_folded(subject, cls._halves)
 
     def _open(self) -> None:
         self._network = folded_network(self.subject, self._savings)
         with torch.inference_mode(False), torch.no_grad():
-            _lay_out(self._network, self._format)
+            lay_out(self._network, self._format)
         self._hooks = _stops(self._network, self.subject)
 
     def _close(self) -> None:
         self._hooks = []
         self._network = None
+        self._again.close()
 
     def _run(self, windows: Tensor) -> Tensor:
         assert self._network is not None
-        inputs = centred(windows, self._mean)
-        return as_logits(self._network(inputs.contiguous(memory_format=self._format)))
+        inputs = centred(windows, self._mean).to(self._dtype)
+        logits = as_logits(self._network(inputs.contiguous(memory_format=self._format)))
+        if self._dtype is torch.float32:
+            return logits
+        return self._again.mended(logits, finite_windows(logits), windows)
 
 
 class FoldedChannelsLast(Folded):
@@ -123,12 +138,67 @@ class FoldedWinograd(FoldedChannelsLast):
 
     name = "folded-winograd"
     _savings = Savings(winograd=True)
+    # Its transforms add and subtract large values: 11 bits are too few.
+    _halves = False
 
 
-def why_not_folded(subject: Subject) -> str | None:
-    """Why the folded network cannot stand in for the subject's; None if it can."""
-    if subject.precision != "float32":
-        return "only float32 is the same function"
+class Again:
+    """Windows that overflowed in 16 bits, run again in float32 by the plain network.
+
+    Parameters
+    ----------
+    subject : Subject
+        Whose network is made ready when the first such window is met.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = replace(subject, precision="float32")
+        self._plain: Eager | None = None
+
+    def mended(self, logits: Tensor, finite: Tensor, windows: Tensor) -> Tensor:
+        """The same logits, those of windows that are not `finite` had anew.
+
+        Parameters
+        ----------
+        logits : Tensor (n, c, h, w), float32
+            Is changed.
+        finite : Tensor (n,), bool
+            See `finite_windows`.
+        windows : Tensor (n, h, w, 3), uint8
+        """
+        if bool(finite.all()):
+            return logits
+        if self._plain is None:
+            plain = Eager(self._subject)
+            plain.__enter__()
+            self._plain = plain
+        logits[~finite] = self._plain(windows[~finite.to(windows.device)])
+        return logits
+
+    def close(self) -> None:
+        """Leave the network as it was."""
+        if self._plain is not None:
+            self._plain.__exit__(None, None, None)
+            self._plain = None
+
+
+def finite_windows(logits: Tensor) -> Tensor:
+    """Of which windows all logits are finite, (n,) bool, from (n, c, h, w)."""
+    return torch.isfinite(logits).flatten(1).all(dim=1)
+
+
+def why_not_folded(subject: Subject, halves: bool = False) -> str | None:
+    """Why the folded network cannot stand in for the subject's; None if it can.
+
+    Parameters
+    ----------
+    subject : Subject
+        What is to be run.
+    halves : bool
+        Whether the back end knows what to do with 16 bits.
+    """
+    if subject.precision != "float32" and not halves:
+        return "only for float32"
     if not isinstance(subject.network, HSPNet):
         return "folding knows HSP-Net alone"
     if subject.window is None:
@@ -137,10 +207,13 @@ def why_not_folded(subject: Subject) -> str | None:
 
 
 def folded_network(subject: Subject, savings: Savings | None = None) -> FoldedHSPNet:
-    """The folded network on the subject's device; takes RGB from which `mean_of` was taken."""
+    """The folded network on the subject's device; takes RGB from which `mean_of` was taken.
+
+    Folded in float64, rounded to the dtype of the subject's precision.
+    """
     network = fold(subject.network, subject.window, savings).to(subject.device)
     fold_scale(network, 1.0 / (255.0 * torch.tensor(subject.std, dtype=torch.float64)))
-    return network
+    return network.to(dtype_of(subject.precision))
 
 
 def mean_of(subject: Subject) -> Tensor:
@@ -154,7 +227,8 @@ def centred(windows: Tensor, mean: Tensor) -> Tensor:
     return windows.to(mean.device, non_blocking=True).permute(0, 3, 1, 2).float().sub_(mean)
 
 
-def _lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
+def lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
+    """Have a network's weights in a memory format; buffers stay as they are."""
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)

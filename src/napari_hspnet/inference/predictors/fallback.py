@@ -53,8 +53,8 @@ class WithFallback(Predictor):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How it was chosen, and what failed."""
-        return tuple(self._notes)
+        """How it was chosen, what failed, and what the back end itself has to say."""
+        return (*self._notes, *self._now.notes)
 
     def _open(self) -> None:
         try:
@@ -76,6 +76,32 @@ class WithFallback(Predictor):
             self._now.__exit__(None, None, None)
             self._change_over(error)
         return self._now(windows)
+
+    def _begin(self, windows: Tensor) -> Callable[[], Tensor]:
+        begun = self._now
+        try:
+            finish = begun.begin(windows)
+        except (CancelledError, OutOfMemoryError):
+            raise
+        except Exception as error:
+            begun.__exit__(None, None, None)
+            self._change_over(error)
+            return self._now.begin(windows)
+        kept = windows
+
+        def result() -> Tensor:
+            try:
+                return finish()
+            except (CancelledError, OutOfMemoryError):
+                raise
+            except Exception as error:
+                # Another batch that was begun may have failed before this one.
+                if self._now is begun:
+                    begun.__exit__(None, None, None)
+                    self._change_over(error)
+            return self._now(kept)
+
+        return result
 
     def _change_over(self, error: Exception) -> None:
         """To the plain network; raises what went wrong if it is that already."""
