@@ -163,3 +163,59 @@ def test_an_ambiguous_name_is_refused(two, models, done, networks, tmp_path) -> 
     sha256 = save_checkpoint(path, networks[1], CARD)
     done("import", path, "--by", "Ann")
     refused(models("use", "ward", "--by", "Ann"), two[0][:8], sha256[:8], "hash")
+
+
+def decided(done, name):
+    found = {one["name"]: one for one in json.loads(done("list", "--json"))["models"]}
+    return found[name]
+
+
+def test_a_model_is_accepted_and_refused_under_a_name(two, done) -> None:
+    assert done("accept", "ward-2", "--by", "Ann", "--note", "seen on ten slides") == (
+        f"Accepted: ward-2 ({two[1][:8]})\n"
+    )
+    assert row(done("list"), "ward-2")[-2:] == ["accepted", ""], "in use is another matter"
+    act = decided(done, "ward-2")["acts"][-1]
+    assert (act["what"], act["by"], act["note"]) == ("accepted", "Ann", "seen on ten slides")
+    assert done("refuse", "ward-2", "--by", "Ben", "--note", "misses CIN3").startswith("Refused")
+    assert row(done("list"), "ward-2")[-2] == "refused"
+    assert "Ben: refused: misses CIN3" in done("list", "--history")
+
+
+def test_a_refused_model_is_accepted_only_where_one_insists(two, models, done) -> None:
+    done("refuse", "ward-2", "--by", "Ben", "--note", "misses CIN3")
+    refused(models("accept", "ward-2", "--by", "Ann"), "Ben", "misses CIN3", "--anyway")
+    assert row(done("list"), "ward-2")[-2] == "refused"
+    done("accept", "ward-2", "--by", "Ann", "--anyway")
+    assert row(done("list"), "ward-2")[-2] == "accepted"
+
+
+def test_what_the_gate_refuses_is_accepted_only_where_one_insists(
+    networks, models, done, tmp_path
+) -> None:
+    changes = {"dice_CIN3": {"decision": "worse", "after": 0.1}}
+    verdict = {"decision": "worse", "refused": True, "held_back": {"changes": changes}}
+    card = replace(CARD, name="worse", metrics={"verdict": verdict})
+    save_checkpoint(tmp_path / "worse.safetensors", networks[1], card)
+    done("import", tmp_path / "worse.safetensors", "--by", "Ann")
+    refused(models("accept", "worse", "--by", "Ann"), "gate", "worse", "--anyway")
+    done("accept", "worse", "--by", "Ann", "--anyway")
+    act = decided(done, "worse")["acts"][-1]
+    assert act["state"] == "accepted"
+    assert act["figures"] == verdict, "what it was accepted in spite of is kept"
+
+
+def test_what_is_in_use_or_nobody_decides_is_not_changed(two, models, done) -> None:
+    done("use", "ward", "--by", "Ann")
+    refused(models("refuse", "ward", "--by", "Ben"), "in use", "models use")
+    refused(models("accept", "ward", "--by", " "), "nobody", "--by")
+    assert done("accept", "ward", "--by", "Ann").endswith("in use\n")
+    code, out, err = models("accept", "demo", "--by", "Ann")
+    assert (code, out[:8]) == (0, "Accepted")
+    assert "DEMO MODEL" in err
+
+
+def test_the_list_says_when_a_model_came(two, done) -> None:
+    added = decided(done, "ward")["added"]
+    assert decided(done, "ward")["acts"][0]["when"] == added
+    assert row(done("list"), "ward")[2] == added[:10]

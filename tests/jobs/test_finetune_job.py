@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from napari_hspnet.jobs.finetune_config import finetune_config
 from napari_hspnet.jobs.finetune_data import SurroundedRegion, lesson_of, opened_data
 from napari_hspnet.jobs.finetune_events import Done, Judged, Prepared, Step
 from napari_hspnet.jobs.finetune_job import CANDIDATE, LOCK, run_finetune
+from napari_hspnet.jobs.finetune_pictures import FOLDER
 from napari_hspnet.networks import HSPNet, load_checkpoint
 from napari_hspnet.networks.registry import Registry
 from napari_hspnet.slides import open_slide
@@ -89,10 +91,18 @@ def test_a_candidate_comes_out_that_says_what_it_learned_from(both, tmp_path) ->
     assert Registry(tmp_path / "models").in_use() is None
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         CANDIDATE,
+        FOLDER,
         "curves.csv",
         "curves.png",
         LOCK,
     ]
+    assert len(done.pictures) == 8
+    for place, caption in done.pictures:
+        assert Path(place).parent == tmp_path / "out" / FOLDER
+        assert Path(place).is_file()
+        assert "Research use only" in caption
+    areas = [caption.split(": ")[1].split(" mm²")[0] for _, caption in done.pictures]
+    assert areas == sorted(areas, reverse=True), "what changes most comes first"
     assert load_checkpoint(both.model).sha256 == parent.sha256
     with pytest.raises(OutputError, match="holds a candidate"):
         done_of(request)

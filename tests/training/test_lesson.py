@@ -15,7 +15,8 @@ from napari_hspnet.cases import Case, Selection, accepted
 from napari_hspnet.errors import CaseMismatchError, InputError, SlideError
 from napari_hspnet.slides import LabelGrid, PixelBox, open_slide
 from napari_hspnet.training.data import open_case_regions, patch_index
-from napari_hspnet.training.holding_back import hold_back
+from napari_hspnet.training.gate import GateOptions
+from napari_hspnet.training.holding_back import Needs, hold_back
 from napari_hspnet.training.lesson import LessonOptions, LessonSource, plan_lesson
 
 from cases.case_tools import block, run_record
@@ -300,3 +301,78 @@ def test_many_units_are_divided_about_as_well_as_few() -> None:
     mask = hold_back(sizes, sizes)
     share = sizes[mask].sum(axis=0) / sizes.sum(axis=0)
     assert np.abs(share - 0.25).max() < 0.02
+
+
+@pytest.mark.parametrize(("count", "held"), [(8, 4), (10, 4), (7, 2)])
+def test_from_eight_regions_on_the_gate_gets_its_four(tmp_path, count, held) -> None:
+    tall = 300 // count
+    rows = [(i * tall, 0, (i + 1) * tall, 300) for i in range(count)]
+    with opened(tmp_path) as case:
+        for y0, *_ in rows:
+            paint(case, y0 + 2, 70, 20, 30, 4, "Dr. A")
+        add(case, *rows)
+    options = LessonOptions(side=32, stride=32, min_foreground=0.1)
+    lesson = plan_lesson([source(tmp_path)], options)
+    assert len(lesson.held) == held
+    assert len(lesson.learn) == count - held
+
+
+def test_what_a_verdict_would_lack_is_said_before(tmp_path) -> None:
+    assert "it will be too few to judge" in plan_lesson([made(tmp_path)], OPTIONS).text()
+
+
+def test_that_more_than_a_quarter_is_held_back_is_said(tmp_path) -> None:
+    path = write_generic_tiff(tmp_path / "a.tiff", [noise(1600, 2000, 3)], 1.0)
+    boxes = [(y, x, y + 790, x + 390) for y in (0, 800) for x in range(0, 2000, 400)]
+    with open_slide(path) as slide:
+        grid = LabelGrid.of(slide.info)
+        with Case.open_or_create(tmp_path / "a.hspnet", slide.info, grid) as case:
+            values = np.repeat(np.arange(1, 5, dtype=np.uint8), 400)[:, None].repeat(2000, 1)
+            run = case.start_run(run_record())
+            run.write(block(0, 0, values))
+            run.finish(1.0)
+            for y0, x0, *_ in boxes:
+                paint(case, y0 + 5, x0 + 5, 50, 50, 4, "Dr. A")
+            add(case, *boxes)
+    lesson = plan_lesson([source(tmp_path)], LessonOptions(side=200, stride=200))
+    assert (len(lesson.learn), len(lesson.held)) == (6, 4)
+    assert sum(r.mm2 for r in lesson.held) >= GateOptions().least_mm2
+    text = lesson.text()
+    assert "More than 25% is held back, so that there can be a verdict" in text
+    assert "too few to judge" not in text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 24), st.integers(0, 2**31))
+def test_a_verdict_gets_what_it_needs_and_no_more_than_half(units, seed) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 1000, (units, 3))
+    classes = (rng.random((units, 3)) < 0.5).astype(np.int64)
+    needs = Needs(np.hstack([np.ones((units, 1), np.int64), classes]), np.array([4, 2, 2, 2]))
+    mask = hold_back(sizes, sizes, 0.25, seed % 100, needs)
+    plain = hold_back(sizes, sizes, 0.25, seed % 100)
+    if units < 8:
+        np.testing.assert_array_equal(mask, plain)
+        return
+    assert 4 <= mask.sum() <= units // 2
+    for has in classes.T:
+        if has.sum() >= 6:
+            assert has[mask].sum() >= 2
+
+
+def test_whole_patients_may_leave_no_choice_but_never_all_is_held_back() -> None:
+    # Nine regions of one patient and one of another.
+    have = np.array([[9], [1]])
+    sizes = np.array([[900, 900], [100, 100]])
+    mask = hold_back(sizes, sizes, needs=Needs(have, np.array([4])))
+    assert mask.tolist() == [False, True]
+
+
+def test_a_class_is_rather_taught_than_judged() -> None:
+    # All of the second class is in four of ten units that then cannot all be held back.
+    sizes = np.ones((10, 2), np.int64)
+    sizes[4:, 1] = 0
+    have = np.hstack([np.ones((10, 1), np.int64), sizes[:, 1:]])
+    mask = hold_back(sizes, sizes, needs=Needs(have, np.array([4, 2])))
+    assert sizes[~mask, 1].sum() >= 1
+    assert sizes[mask, 1].sum() >= 2

@@ -1,4 +1,4 @@
-"""The dock: six folding sections, and what joins them."""
+"""The dock: eight folding sections, and what joins them."""
 
 from __future__ import annotations
 
@@ -44,6 +44,9 @@ from napari_hspnet._qt.segment_view import SegmentView
 from napari_hspnet._qt.slide_view import SlideView
 from napari_hspnet._qt.slides_control import SlidesControl
 from napari_hspnet._qt.slots import slot
+from napari_hspnet._qt.teach_control import TeachControl
+from napari_hspnet._qt.teach_outcome import TeachOutcome
+from napari_hspnet._qt.teach_view import TeachView
 from napari_hspnet._qt.work import Jobs
 from napari_hspnet.classes import RESEARCH_USE_ONLY
 from napari_hspnet.jobs.threads import let_threads_sleep
@@ -82,6 +85,7 @@ class ReviewDock(QWidget):
             {name: key for name, (key, _) in {**EVERYWHERE, **CORRECTING}.items()}
         )
         self.review_view = ReviewView()
+        self.teach_view = TeachView()
         self.export_view = ExportView()
         self.import_view = ImportView()
         self.import_view.opened.connect(self.export_view.make_room)
@@ -134,6 +138,28 @@ class ReviewDock(QWidget):
             self,
         )
         self.correcting.corrected.connect(self.reviewing.refresh)
+        self.teaching = TeachControl(
+            self.teach_view,
+            self.jobs,
+            self.acts,
+            self.saver,
+            self.slides,
+            self.models,
+            self.painting,
+            self.reviewing,
+            self.memory,
+            self,
+        )
+        self.outcome = TeachOutcome(
+            napari_viewer,
+            self.teach_view.verdict,
+            self.jobs,
+            self.slides,
+            self.models,
+            self.segmenting,
+            self,
+        )
+        self.teaching.learned.connect(self.outcome.show)
         self.labels = LabelControl(self.slide_view, self.jobs, self.slides, self)
         self.exporting = ExportControl(
             self.export_view,
@@ -257,7 +283,9 @@ class ReviewDock(QWidget):
         from napari.utils.theme import get_theme
 
         background = get_theme(self._viewer.theme).background.as_rgb_tuple()[:3]
-        self.setStyleSheet(notes_stylesheet(sum(background) < 384))
+        dark = sum(background) < 384
+        self.setStyleSheet(notes_stylesheet(dark))
+        self.teach_view.curves.set_dark(dark)
 
     def event(self, event: Any) -> bool:
         # napari takes the widget out of its dock when that is closed.
@@ -314,11 +342,14 @@ class ReviewDock(QWidget):
                 ("overlay", "Overlay", self.overlay_view),
                 ("correct", "Correct", self.correct_view),
                 ("review", "Review", self.review_view),
+                ("teach", "Teach", self.teach_view),
                 ("export", "Export and import", _stacked(self.export_view, self.import_view)),
             )
         }
         for part in self.sections.values():
             column.addWidget(part)
+        # Only after a review is there anything to teach.
+        self.sections["teach"].set_open(False)
         column.addStretch(1)
         area = self._area = QScrollArea()
         area.setWidgetResizable(True)

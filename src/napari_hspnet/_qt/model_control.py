@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,24 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_hspnet._qt.model_view import ModelView
+from napari_hspnet._qt.model_words import (
+    Listed,
+    card_tip,
+    describe_card,
+    list_line,
+    listed_models,
+    opened_model,
+)
+from napari_hspnet._qt.review_words import plain_tip
 from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.tell import notify
-from napari_hspnet._qt.words import elided
 from napari_hspnet._qt.work import Job, Jobs
+from napari_hspnet.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from napari_hspnet.networks import LoadedModel, ModelEntry
+    from napari_hspnet.networks import LoadedModel
 
-__all__ = ["ModelControl", "describe_card", "measure_rate"]
+__all__ = ["ModelControl", "measure_rate"]
 
 _WHERE_FROM = (
     "Models are files that you were given, or that you fine-tuned; open one here. "
@@ -36,26 +46,43 @@ class _Devices:
     described: dict[str, str]
 
 
+@dataclass(frozen=True)
+class _Found:
+    models: list[Listed]
+    problem: str
+    devices: _Devices
+
+
 class ModelControl(QObject):
-    """The Model section's controller; torch is only ever imported in a worker."""
+    """The Model section's controller; torch is only ever imported in a worker.
+
+    The list is the registry's. The model that it says is in use is chosen when the window
+    opens: somebody decided that, under a name. To choose another holds for this window;
+    "Use from now on" tells the registry.
+    """
 
     changed = Signal()
 
     def __init__(self, view: ModelView, jobs: Jobs, parent: QObject) -> None:
         super().__init__(parent)
         self._view, self._jobs = view, jobs
-        self._entries: list[ModelEntry] = []
+        self._entries: list[Listed] = []
+        self._begun = False
+        self._problem = ""
         self._described: dict[str, str] = {}
         self._rates: dict[tuple[str, str, int], float] = {}
         self.loaded: LoadedModel | None = None
         self.loading = False
         self.device = "auto"
+        self.reader: Callable[[], str] | None = None
+        """Says who reads, for the registry; without, nothing is told to it from here."""
         self.network_in_use = threading.Lock()
         """Held by the one job that runs the network: what cancels one hooks into it."""
         view.chosen.connect(self.choose)
         view.file_asked.connect(self.ask_for_file)
         view.none_chosen.connect(self.choose_none)
         view.device_chosen.connect(self.choose_device)
+        view.use_asked.connect(self.use_from_now_on)
         view.hint.say(_WHERE_FROM)
         self.list_models()
 
@@ -78,36 +105,47 @@ class ModelControl(QObject):
     def list_models(self) -> None:
         """Look for models and devices in a worker."""
 
-        def work(job: Job) -> tuple[list[ModelEntry], _Devices]:
+        def work(job: Job) -> _Found:
             # What a run and its layers need is loaded now: an import holds up the
             # window, and should not do so when the user presses Segment.
             for name in ("napari_hspnet.jobs.segment", "pandas"):
                 with contextlib.suppress(ImportError):
                     importlib.import_module(name)
-            from napari_hspnet.networks import known_models
+            return _Found(*_registered(), _devices())
 
-            return list(known_models()), _devices()
-
-        def done(found: tuple[list[ModelEntry], _Devices]) -> None:
-            listed, devices = found
-            paths = {entry.path for entry in listed}
-            self._entries = listed + [e for e in self._entries if e.path not in paths]
-            self._described = devices.described
-            self._view.show_devices(list(devices.names), self.device)
+        def done(found: _Found) -> None:
+            known = {entry.sha256 for entry in found.models}
+            kept = [e for e in self._entries if e.opened and e.sha256 not in known]
+            self._entries = found.models + kept
+            self._described = found.devices.described
+            self._view.show_devices(list(found.devices.names), self.device)
             self._show_device()
             self._show_list()
+            self._show_card()
+            if found.problem or self._view.error.text() == self._problem:
+                self._view.error.say(found.problem, "warning")
+            self._problem = found.problem
+            self._begin()
 
         def failed(error: Exception) -> None:
             self._view.error.say(notify(error), "error")
 
         self._jobs.start("models", work, done=done, error=failed)
 
+    def _begin(self) -> None:
+        """Choose what is in use, once, unless the user was faster."""
+        begun, self._begun = self._begun, True
+        used = next((e for e in self._entries if e.in_use and not e.problem), None)
+        if not begun and used is not None and used.path is not None:
+            self.load(used.path)
+
     @slot
     def choose(self, index: int) -> None:
         """Load the model of this place in the list."""
         entry = self._entries[index]
-        if entry.problem is not None:
-            self._view.error.say(entry.problem, "error")
+        if entry.problem is not None or entry.path is None:
+            self._jobs.cancel("load model")
+            self._view.error.say(entry.problem or "Its file is missing.", "error")
             self._forget()
             return
         self.load(entry.path)
@@ -115,6 +153,7 @@ class ModelControl(QObject):
     @slot
     def choose_none(self) -> None:
         """Have no model chosen."""
+        self._begun = True
         self._jobs.cancel("load model")
         self._view.error.say("")
         self._forget()
@@ -143,6 +182,7 @@ class ModelControl(QObject):
 
     def load(self, path: Path) -> None:
         """Load a checkpoint in a worker."""
+        self._begun = True
         self._forget(announce=False)
         self.loading = True
         self._view.error.say("")
@@ -164,43 +204,77 @@ class ModelControl(QObject):
     @slot
     def take(self, model: LoadedModel) -> None:
         """Use a loaded model."""
+        self._begun = True
         self.loading = False
         self.loaded = model
         self._view.busy.hide()
         self._view.hint.say("")
-        self._view.card.say(describe_card(model))
-        self._view.card.setToolTip(_whole_card(model))
-        self._add_to_list(model)
+        if not any(entry.is_model(model) for entry in self._entries):
+            self._entries.append(opened_model(model))
         self._show_list()
+        self._show_card()
         self.changed.emit()
         self._measure()
 
     def _forget(self, announce: bool = True) -> None:
         self.loaded, self.loading = None, False
         self._view.busy.hide()
-        self._view.card.say("")
         self._view.hint.say(_WHERE_FROM)
         self._show_list()
+        self._show_card()
         if announce:
             self.changed.emit()
 
+    @slot
+    def use_from_now_on(self) -> None:
+        """Tell the registry that the chosen model is the one in use."""
+        entry = self._chosen()
+        by = "" if self.reader is None else self.reader()
+        if entry is None or not by:
+            self._view.error.say("Give your name first (section Slide).", "error")
+            return
+        self._view.error.say("")
+
+        def work(job: Job) -> None:
+            from napari_hspnet.networks.registry import Registry
+
+            Registry().use(entry.sha256, by)
+
+        def done(_: None) -> None:
+            self.list_models()
+
+        def failed(error: Exception) -> None:
+            self._view.error.say(notify(error), "error")
+
+        self._jobs.start("use model", work, done=done, error=failed)
+
+    def _chosen(self) -> Listed | None:
+        """The chosen model in the list."""
+        model = self.loaded
+        if model is None:
+            return None
+        return next((entry for entry in self._entries if entry.is_model(model)), None)
+
     def _show_list(self) -> None:
-        titles = [
-            ("(cannot be used) " if entry.problem else "") + elided(entry.title, 40)
-            for entry in self._entries
-        ]
-        chosen = -1
-        if self.loaded is not None:
-            paths = [entry.path for entry in self._entries]
-            chosen = paths.index(_place(self.loaded)) if _place(self.loaded) in paths else -1
-        self._view.show_models(titles, chosen)
+        entry = self._chosen()
+        chosen = -1 if entry is None else self._entries.index(entry)
+        lines = [list_line(entry) for entry in self._entries]
+        tips = [plain_tip(entry.problem or entry.story) for entry in self._entries]
+        self._view.show_models(lines, chosen, tips)
 
-    def _add_to_list(self, model: LoadedModel) -> None:
-        from napari_hspnet.networks import ModelEntry
-
-        if all(entry.path != _place(model) for entry in self._entries):
-            entry = ModelEntry(model.card.name, _place(model), model.card.synthetic)
-            self._entries.append(entry)
+    def _show_card(self) -> None:
+        model, entry = self.loaded, self._chosen()
+        if model is None or entry is None:
+            self._view.show_card("", "", "", refused=False, can_use=False)
+            return
+        card = describe_card(model)
+        if entry.parent:
+            card += f" Taught from {entry.parent}."
+        can_use = not (
+            self.reader is None or entry.in_use or entry.refused or entry.opened or entry.problem
+        )
+        tip = plain_tip(card_tip(model))
+        self._view.show_card(card, tip, entry.story, entry.refused, can_use)
 
     def _show_device(self) -> None:
         self._view.device_text.say(self._described.get(self.device, ""))
@@ -252,28 +326,23 @@ def measure_rate(model: LoadedModel, device: str, job: Job) -> float:
     return min(taken)
 
 
-def _place(model: LoadedModel) -> Path:
-    return model.path or Path(f"({model.sha256[:12]})")
+def _registered() -> tuple[list[Listed], str]:
+    """The registry's models, and what is wrong with the registry; a worker calls it."""
+    from napari_hspnet.networks import known_models
+    from napari_hspnet.networks.registry import Registry
 
-
-def describe_card(model: LoadedModel) -> str:
-    """What a reader must know of a model, in a few short sentences."""
-    card = model.card
-    parts = [f"Trained on {card.trained_on}.", f"{card.mpp:g} µm/px, windows of {card.window} px."]
-    return " ".join(parts)
-
-
-def _whole_card(model: LoadedModel) -> str:
-    card = model.card
-    lines = [
-        card.name,
-        f"Intended use: {card.intended_use}",
-        f"Limitations: {card.limitations}",
-        f"Licence: {card.licence}",
-        f"SHA-256: {model.sha256[:16]}…",
-        f"File: {model.path}",
-    ]
-    return "\n".join(lines)
+    registry = Registry()
+    try:
+        found = listed_models(registry.entries())
+    except CheckpointError as error:
+        # The folder cannot be read; the demo model lies elsewhere.
+        known = known_models(registry.folder)
+        return [Listed(e.title, e.path, problem=e.problem) for e in known], str(error)
+    try:
+        used = registry.in_use()
+    except CheckpointError as error:
+        return found, str(error)
+    return found, (used.problem or "") if used is not None else ""
 
 
 def _devices() -> _Devices:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
+from collections.abc import Sequence
+
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
-from napari_hspnet._qt.parts import Note, row
+from napari_hspnet._qt.parts import Note, button, row
 from napari_hspnet._qt.progress_strip import ProgressStrip
 from napari_hspnet._qt.slots import slot
 
@@ -24,6 +26,7 @@ class ModelView(QWidget):
     file_asked = Signal()
     none_chosen = Signal()
     device_chosen = Signal(str)
+    use_asked = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,6 +40,15 @@ class ModelView(QWidget):
         self.choice.setMinimumContentsLength(12)
         self.hint = Note(name="model_hint", faint=True)
         self.card = Note(name="model_card", faint=True)
+        self.story = Note(name="model_story", faint=True)
+        for note in (self.card, self.story):
+            note.setTextFormat(Qt.TextFormat.PlainText)
+        self.use = button(
+            "Use from now on",
+            "Let windows choose this model when they open; the registry keeps who said so",
+            "use_model",
+        )
+        self.use.hide()
         self.busy = ProgressStrip(6)
         self.busy.hide()
         self.device = QComboBox()
@@ -55,29 +67,54 @@ class ModelView(QWidget):
             self.busy,
             self.hint,
             self.card,
+            self.story,
+            self.use,
             self.device_row,
             self.error,
         ):
             layout.addWidget(widget)
-        self._titles: list[str] = []
+        self._count = 0
         self.choice.activated.connect(self._picked)
         self.device.textActivated.connect(self.device_chosen)
+        self.use.clicked.connect(lambda: self.use_asked.emit())
         self.show_models([], -1)
 
-    def show_models(
-        self, titles: list[str], chosen: int, problems: list[str] | None = None
-    ) -> None:
-        """List the models; `chosen` is -1 for none."""
-        self._titles = list(titles)
+    def show_models(self, lines: Sequence[str], chosen: int, tips: Sequence[str] = ()) -> None:
+        """List the models, each with a tip where there are tips; `chosen` is -1 for none."""
+        self._count = len(lines)
         self.choice.blockSignals(True)
         self.choice.clear()
         self.choice.addItem(CHOOSE)
-        for title in titles:
-            self.choice.addItem(title)
+        for line in lines:
+            self.choice.addItem(line)
+        for index, tip in enumerate(tips):
+            self.choice.setItemData(index + 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.choice.insertSeparator(self.choice.count())
         self.choice.addItem(OPEN_FILE)
         self.choice.setCurrentIndex(chosen + 1)
         self.choice.blockSignals(False)
+        # The list itself may be wider than the dock: a model's state is at the line's end.
+        view = self.choice.view()
+        view.setMinimumWidth(view.sizeHintForColumn(0) + view.verticalScrollBar().width())
+
+    def show_card(self, card: str, tip: str, story: str, refused: bool, can_use: bool) -> None:
+        """Show the chosen model's card and what was done with it; empty for none.
+
+        Parameters
+        ----------
+        card, tip : str
+            In short, and all of it.
+        story : str
+            Who accepted or refused it.
+        refused : bool
+            Whether that is a warning.
+        can_use : bool
+            Whether the registry could be told to use it.
+        """
+        self.card.say(card)
+        self.card.setToolTip(tip)
+        self.story.say(story, "warning" if refused else "")
+        self.use.setVisible(can_use)
 
     def show_devices(self, names: list[str], chosen: str) -> None:
         """List the devices."""
@@ -91,7 +128,7 @@ class ModelView(QWidget):
     def _picked(self, index: int) -> None:
         if index == 0:
             self.none_chosen.emit()
-        elif index <= len(self._titles):
+        elif index <= self._count:
             self.chosen.emit(index - 1)
         elif self.choice.itemText(index) == OPEN_FILE:
             self.file_asked.emit()

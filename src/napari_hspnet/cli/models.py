@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ import typer
 
 from napari_hspnet.classes import DEMO_BANNER, RESEARCH_USE_ONLY
 from napari_hspnet.cli.screen import note, print_json, warn
-from napari_hspnet.errors import CheckpointError
+from napari_hspnet.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from napari_hspnet.networks.inventory import ModelRecord
@@ -34,6 +34,7 @@ Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Its name, or four or more digits of its hash.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+Note = Annotated[str, typer.Option("--note", help="Why; the registry keeps it.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it.")]
 
 
@@ -159,6 +160,35 @@ def use_model(
     typer.echo(f"In use: {record.label}")
 
 
+@app.command("accept")
+def accept_model(
+    model: Model,
+    by: By,
+    text: Note = "",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also a model that the gate or somebody refused.")
+    ] = False,
+) -> None:
+    """Accept a model; `models use` makes it the one in use."""
+    registry = _registry()
+    record = registry.find(model)
+    if not anyway:
+        _refuse_refused(record)
+    record = registry.decide(record.sha256, True, by, text, _verdict(record))
+    if record.card is not None and record.card.synthetic:
+        warn(DEMO_BANNER)
+    typer.echo(f"Accepted: {record.label}{', in use' if record.in_use else ''}")
+
+
+@app.command("refuse")
+def refuse_model(model: Model, by: By, text: Note = "") -> None:
+    """Refuse a model; it stays, and can be accepted later."""
+    registry = _registry()
+    record = registry.find(model)
+    record = registry.decide(record.sha256, False, by, text, _verdict(record))
+    typer.echo(f"Refused: {record.label}")
+
+
 @app.command("import")
 def import_model(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint with a card.")],
@@ -192,6 +222,27 @@ def _registry() -> Registry:
     from napari_hspnet.networks.registry import Registry
 
     return Registry()
+
+
+def _verdict(record: ModelRecord) -> Mapping[str, Any]:
+    """What the gate said of it, if it was fine-tuned here."""
+    found = None if record.card is None else record.card.metrics.get("verdict")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _refuse_refused(record: ModelRecord) -> None:
+    advice = "Choose another one, or say that you want it anyway: --anyway"
+    if record.state == "refused" and record.decision is not None:
+        act = record.decision
+        why = f": {act.note}" if act.note else ""
+        raise InputError(
+            f"{record.label} was refused by {act.by} on {act.when[:10]}{why}", advice=advice
+        )
+    if _verdict(record).get("refused") is True:
+        raise InputError(
+            f"The gate found {record.label} worse than the model that it was taught from",
+            advice=advice,
+        )
 
 
 def _dice(record: ModelRecord, on: str) -> float | None:

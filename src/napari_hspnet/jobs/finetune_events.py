@@ -137,6 +137,8 @@ class Done:
         "better", "worse", "no difference" or "too few to judge".
     advised : bool
         Whether the gate lets it pass.
+    pictures : list of [str, str]
+        Where the overlay would change, most change first: file and caption.
     """
 
     path: str
@@ -145,6 +147,7 @@ class Done:
     text: str
     decision: str
     advised: bool
+    pictures: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

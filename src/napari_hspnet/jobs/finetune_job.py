@@ -26,6 +26,7 @@ from napari_hspnet.jobs.finetune_data import (
 )
 from napari_hspnet.jobs.finetune_events import Done, Event, Judged, Prepared, Step, Told
 from napari_hspnet.jobs.finetune_judging import as_model, judged, pooled_figures, unit_counts
+from napari_hspnet.jobs.finetune_pictures import FOLDER, Answers, change_pictures
 from napari_hspnet.jobs.finetune_request import FinetuneRequest
 from napari_hspnet.jobs.finetune_training import LearnProgress, learn
 from napari_hspnet.jobs.working_folder import working_folder
@@ -129,12 +130,9 @@ class _Job:
                 cancel=self.cancel,
             )
             model = as_model(network, card)
-            current = judged(
-                before, data, device, self._part("judging the model of now"), self.cancel
-            )
-            candidate = judged(
-                model, data, device, self._part("judging the candidate"), self.cancel
-            )
+            old_answers, new_answers = Answers(data.held), Answers(data.held)
+            current = self._judged(before, "judging the model of now", data, device, old_answers)
+            candidate = self._judged(model, "judging the candidate", data, device, new_answers)
             options_of_gate = gate.GateOptions(
                 synthetic_held=all(s.slide is not None and s.slide.info.phantom for s in data.held),
                 synthetic_reference=options.reference_phantoms > 0,
@@ -151,6 +149,16 @@ class _Job:
                 candidate,
                 verdict,
                 device,
+            )
+            pictures = change_pictures(
+                request.folder / FOLDER,
+                data.held,
+                old_answers,
+                new_answers,
+                (card.name, made.name),
+                card.synthetic,
+                self._part("drawing where the overlay would change"),
+                self.cancel,
             )
         path = request.folder / CANDIDATE
         sha256 = save_checkpoint(path, network, made)
@@ -174,6 +182,7 @@ class _Job:
             verdict.text(),
             verdict.decision,
             verdict.recommended,
+            pictures,
         )
         self.emit(done)
         return done
@@ -185,9 +194,14 @@ class _Job:
         self.emit(Judged(number, pooled_figures(units)))
 
     def _judged(
-        self, model: LoadedModel, doing: str, data: FinetuneData, device: torch.device
+        self,
+        model: LoadedModel,
+        doing: str,
+        data: FinetuneData,
+        device: torch.device,
+        answers: Answers,
     ) -> gate.Judged:
-        return judged(model, data, device, self._part(doing), self.cancel)
+        return judged(model, data, device, self._part(doing), self.cancel, answers.keep)
 
     def _digest(self) -> str:
         """SHA-256 of all that decides the result beside the data."""

@@ -20,6 +20,7 @@ from napari_hspnet.jobs.finetune_data import FinetuneData
 from napari_hspnet.networks import LoadedModel, ModelCard
 from napari_hspnet.training import confusion
 from napari_hspnet.training.agreement import figures
+from napari_hspnet.training.data.images import Array
 from napari_hspnet.training.gate import Judged, UnitCounts
 from napari_hspnet.training.losses import IGNORE
 
@@ -29,6 +30,8 @@ BLEND = "Gauss-like, half a window apart"
 """How both models answer for the verdict."""
 
 Tell = Callable[[float], None]
+Keep = Callable[[Subject, Array], None]
+"""Called with a region and what a model says there, (h, w): 0 to 4."""
 
 
 def as_model(network: nn.Module, card: ModelCard) -> LoadedModel:
@@ -48,6 +51,7 @@ def unit_counts(
     plain: bool,
     tell: Tell | None = None,
     cancel: threading.Event | None = None,
+    keep: Keep | None = None,
 ) -> tuple[UnitCounts, ...]:
     """A confusion matrix for each region.
 
@@ -61,6 +65,8 @@ def unit_counts(
     tell : callable, optional
         Called with the part that is done.
     cancel : threading.Event, optional
+    keep : callable, optional
+        Gets each region's labels, which are not kept otherwise.
 
     Raises
     ------
@@ -89,6 +95,8 @@ def unit_counts(
         truth = subject.truth()
         counted = truth != IGNORE
         values = np.where(predicted > CIN3, np.uint8(BACKGROUND), predicted)
+        if keep is not None:
+            keep(subject, values)
         image = subject.image
         counts = confusion(truth[counted], values[counted])
         found.append(UnitCounts(image.name, image.patient, counts, float(image.mpp)))
@@ -102,10 +110,11 @@ def judged(
     device: torch.device,
     tell: Tell | None = None,
     cancel: threading.Event | None = None,
+    keep: Keep | None = None,
 ) -> Judged:
     """A model on what was held back and on the reference set; see `unit_counts`."""
     every = (*data.held, *data.reference)
-    units = unit_counts(model, every, device, False, tell, cancel)
+    units = unit_counts(model, every, device, False, tell, cancel, keep)
     return Judged(units[: len(data.held)], units[len(data.held) :])
 
 

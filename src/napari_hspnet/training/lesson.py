@@ -20,7 +20,8 @@ from napari_hspnet.training.data import (
     open_case_regions,
     patch_index,
 )
-from napari_hspnet.training.holding_back import hold_back
+from napari_hspnet.training.gate import GateOptions
+from napari_hspnet.training.holding_back import Needs, hold_back
 from napari_hspnet.training.lesson_facts import (
     Lesson,
     LessonOptions,
@@ -33,6 +34,7 @@ __all__ = ["Lesson", "LessonOptions", "LessonRegion", "LessonSource", "plan_less
 Sizes = npt.NDArray[np.int64]
 
 _ROWS = 1024
+_MORE = 0.1
 _LABELS = CIN3 + 1
 
 
@@ -40,8 +42,11 @@ def plan_lesson(sources: Sequence[LessonSource], options: LessonOptions | None =
     """Look at cases and say what would be learned; labels are read, pictures are not.
 
     About a quarter is held back, whole patients where there are several, else whole
-    regions; regions whose boxes overlap stay on one side. It is balanced by class and
-    by how much was corrected: what was accepted as it was is right by the current
+    regions; regions whose boxes overlap stay on one side. More is held back where the
+    gate needs it to judge and there is at least twice as much: of eight regions or more
+    at least four, and of each class two regions and the area that it asks for; but not
+    more than half, unless whole patients leave no other choice. It is balanced by class
+    and by how much was corrected: what was accepted as it was is right by the current
     model's own word, so no gain can show there.
 
     Parameters
@@ -202,7 +207,8 @@ def _divided(
     # A region without a patch teaches nothing.
     taught = np.where([[r.patches > 0] for r in regions], pixels, 0)
     sizes = member @ np.hstack([pixels, changed])
-    mask = hold_back(sizes, member @ taught, options.share, options.seed)
+    needs = _needs(pixels[:, 1 - first :], member, options)
+    mask = hold_back(sizes, member @ taught, options.share, options.seed, needs)
     held = [bool(mask[unit]) for unit in group]
     lesson = Lesson(
         tuple(r for r, back in zip(regions, held, strict=True) if not back),
@@ -212,6 +218,22 @@ def _divided(
         entries,
     )
     return replace(lesson, notes=_notes(lesson, unnamed))
+
+
+def _needs(grades: Sizes, member: Sizes, options: LessonOptions) -> Needs:
+    """What the gate asks for: regions, area, and of each class both; (regions, 4)."""
+    gate, square = GateOptions(), (options.mpp / 1000) ** 2
+    count, classes = grades.shape
+    have = np.hstack(
+        [np.ones((count, 1), np.int64), grades.sum(axis=1, keepdims=True), grades > 0, grades]
+    )
+    least = [
+        gate.least_units,
+        int(np.ceil(gate.least_mm2 / square)),
+        *[gate.least_class_units] * classes,
+        *[int(np.ceil(gate.least_class_mm2 / square))] * classes,
+    ]
+    return Needs(member @ have, np.array(least, np.int64))
 
 
 def _patients(regions: Sequence[LessonRegion]) -> list[int]:
@@ -245,6 +267,7 @@ def _notes(lesson: Lesson, unnamed: int) -> tuple[str, ...]:
             f"{slides} no patient named and count as patients of their own: name them where two "
             "slides are of one patient."
         )
+    notes += _size_notes(lesson)
     learned, held = lesson.areas(), lesson.areas(held=True)
     for name in (c.name for c in CLASSES):
         if not sum(learned[name]) and not sum(held[name]):
@@ -268,3 +291,23 @@ def _notes(lesson: Lesson, unnamed: int) -> tuple[str, ...]:
         are = "1 region is" if open_ == 1 else f"{open_} regions are"
         notes.append(f"{are} not reviewed: what nobody corrected there counts as accepted.")
     return tuple(notes)
+
+
+def _size_notes(lesson: Lesson) -> list[str]:
+    """Whether what is held back suffices for a verdict, and what it took."""
+    gate, options = GateOptions(), lesson.options
+    count, mm2 = len(lesson.held), sum(region.mm2 for region in lesson.held)
+    asked = f"{gate.least_units} regions and {gate.least_mm2:g} mm²"
+    if count < gate.least_units or mm2 < gate.least_mm2:
+        return [
+            f"A verdict needs {asked} held back, and this is less: it will be too few to judge "
+            "whether the model became better."
+        ]
+    every = (*lesson.learn, *lesson.held)
+    part = max(count / len(every), mm2 / sum(region.mm2 for region in every))
+    if part > options.share + _MORE:
+        return [
+            f"More than {options.share:.0%} is held back, so that there can be a verdict: it "
+            f"needs {asked}."
+        ]
+    return []
