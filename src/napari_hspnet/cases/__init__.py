@@ -21,6 +21,7 @@ from napari_hspnet.cases.review import (
 )
 from napari_hspnet.cases.selection import Selection
 from napari_hspnet.cases.snapshot import CaseSnapshot
+from napari_hspnet.cases.unfinished import RunLayout, RunProgress
 from napari_hspnet.cases.writer import RunWriter
 
 __all__ = [
@@ -49,6 +50,8 @@ __all__ = [
     "Review",
     "ReviewRegion",
     "RunInfo",
+    "RunLayout",
+    "RunProgress",
     "RunRecord",
     "RunWriter",
     "Selection",

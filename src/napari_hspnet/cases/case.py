@@ -26,8 +26,9 @@ from napari_hspnet.cases.places import default_case_folder, refuse_network
 from napari_hspnet.cases.record import FINISHED, RunInfo, RunRecord, active_runs
 from napari_hspnet.cases.review import Review
 from napari_hspnet.cases.store import Array, CorrectionStore, Key, RunStore
+from napari_hspnet.cases.unfinished import RunLayout, RunProgress, read_progress
 from napari_hspnet.cases.writer import RunWriter
-from napari_hspnet.errors import CaseError
+from napari_hspnet.errors import CaseError, OutputError
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.types import SlideInfo
 
@@ -46,7 +47,8 @@ class Case:
     entry, what was done; ``runs/<id>/`` holds each run's maps, ``correction.zarr``
     what readers said. A run's folder is complete before the database calls it
     finished; a correction is in the journal before it is in ``correction.zarr``.
-    What a crash left undone is removed, or done, at the next opening. Made by
+    What a crash left undone is removed, or done, at the next opening; an unfinished
+    run that can go on is kept where the opening asks for it. Made by
     `open_or_create` or `open`.
 
     Attributes
@@ -72,6 +74,7 @@ class Case:
         lock: CaseLock | None,
         clock: Clock,
         info: SlideInfo | None = None,
+        keep_unfinished: bool = False,
     ) -> None:
         self.folder = folder
         self.grid = database.grid
@@ -83,7 +86,7 @@ class Case:
         self._closed = False
         self.journal = Journal(database, clock)
         if lock is not None:
-            self._clean()
+            self._clean(keep_unfinished)
             # As one: a case of the present format has a journal that says so.
             with database.transaction():
                 database.migrate()
@@ -101,6 +104,7 @@ class Case:
         grid: LabelGrid,
         read_only: bool = False,
         clock: Clock = moment,
+        keep_unfinished: bool = False,
     ) -> Case:
         """Open a case, or begin one where there is none.
 
@@ -117,6 +121,8 @@ class Case:
             case as it is now.
         clock : callable () -> str
             The time for the journal, as `journal.moment` gives it.
+        keep_unfinished : bool
+            Keep runs that were broken off and can go on, for `take_up`.
 
         Raises
         ------
@@ -136,7 +142,7 @@ class Case:
         _refuse_foreign(folder, info)
         with case_failures(folder):
             (folder / _RUNS).mkdir(parents=True, exist_ok=True)
-        return cls._opened(folder, read_only, clock, info, grid)
+        return cls._opened(folder, read_only, clock, info, grid, keep_unfinished)
 
     @classmethod
     def open(cls, folder: Path, read_only: bool = True, clock: Clock = moment) -> Case:
@@ -168,6 +174,7 @@ class Case:
         clock: Clock,
         info: SlideInfo | None,
         grid: LabelGrid | None,
+        keep_unfinished: bool = False,
     ) -> Case:
         if read_only and not (folder / _DATABASE).is_file():
             raise CaseError(
@@ -177,7 +184,7 @@ class Case:
         try:
             database = CaseDatabase(folder / _DATABASE, read_only, info, grid)
             try:
-                return cls(folder, database, lock, clock, info)
+                return cls(folder, database, lock, clock, info, keep_unfinished)
             except BaseException:
                 database.close()
                 raise
@@ -223,8 +230,15 @@ class Case:
             self._database.set_active(chosen)
             self._enter_runs()
 
-    def start_run(self, record: RunRecord) -> RunWriter:
+    def start_run(self, record: RunRecord, layout: RunLayout | None = None) -> RunWriter:
         """Begin a run; what it writes counts once it is finished.
+
+        Parameters
+        ----------
+        record : RunRecord
+            What it is made with.
+        layout : RunLayout, optional
+            The way that it takes, for one that `take_up` can go on with after a kill.
 
         Raises
         ------
@@ -241,10 +255,59 @@ class Case:
         try:
             with case_failures(self.folder):
                 store.create(json.loads(record.to_json()))
+            return self._writer(info, None if layout is None else RunProgress.none(layout))
         except BaseException:
             self._forget(run_id)
             raise
-        writer = RunWriter(info, store, self._cache, self._finish, self._forget)
+
+    def take_up(self, record: RunRecord, layout: RunLayout) -> RunWriter | None:
+        """Go on with the newest run of the same request that was broken off.
+
+        All others that were broken off are removed; so is that one where what it
+        left is damaged. Its writer's `progress` says how far it had come.
+
+        Parameters
+        ----------
+        record, layout
+            As for `start_run`.
+
+        Returns
+        -------
+        RunWriter or None
+            None where there is none to go on with.
+
+        Raises
+        ------
+        CaseError
+            The case is read-only.
+        OutputError
+            Disk full, or writing not permitted.
+        """
+        self._database.require_writable()
+        with self._guard:
+            held = {writer.info.id for writer in self._writers}
+        found = None
+        for run in reversed([r for r in self.runs if r.state != FINISHED and r.id not in held]):
+            progress = read_progress(self.folder / _RUNS / run.id)
+            if (
+                found is None
+                and progress is not None
+                and progress.layout == layout
+                and run.record.same_request(record)
+            ):
+                try:
+                    found = self._writer(run, progress)
+                    continue
+                except OutputError:
+                    raise
+                except CaseError:
+                    pass
+            self._forget(run.id)
+        return found
+
+    def _writer(self, info: RunInfo, progress: RunProgress | None) -> RunWriter:
+        store = RunStore(self.folder / _RUNS / info.id, self.grid)
+        writer = RunWriter(info, store, self._cache, self._finish, self._forget, progress)
         with self._guard:
             self._writers.add(writer)
         return writer
@@ -372,9 +435,11 @@ class Case:
             self._cache.put((run_id, key), chunk)
         return chunk
 
-    def _finish(self, run_id: str, seconds: float, pixels: Mapping[int, int]) -> RunInfo:
+    def _finish(
+        self, run_id: str, seconds: float, pixels: Mapping[int, int], record: RunRecord
+    ) -> RunInfo:
         with self._database.transaction():
-            self._database.finish_run(run_id, seconds, pixels)
+            self._database.finish_run(run_id, seconds, pixels, record)
             self._enter_runs()
         self._drop_writer(run_id)
         return next(run for run in self.runs if run.id == run_id)
@@ -407,12 +472,14 @@ class Case:
         with self._guard:
             self._writers = {w for w in self._writers if w.info.id != run_id}
 
-    def _clean(self) -> None:
-        runs = self.runs
-        for run in runs:
-            if run.state != FINISHED:
+    def _clean(self, keep_unfinished: bool) -> None:
+        known = set()
+        for run in self.runs:
+            kept = keep_unfinished and read_progress(self.folder / _RUNS / run.id) is not None
+            if run.state == FINISHED or kept:
+                known.add(run.id)
+            else:
                 self._forget(run.id)
-        known = {run.id for run in runs if run.state == FINISHED}
         with case_failures(self.folder):
             for orphan in (self.folder / _RUNS).iterdir():
                 if orphan.name not in known:

@@ -379,13 +379,16 @@ class CaseDatabase:
                 ),
             )
 
-    def finish_run(self, run_id: str, seconds: float, pixels: Mapping[int, int]) -> None:
+    def finish_run(
+        self, run_id: str, seconds: float, pixels: Mapping[int, int], record: RunRecord
+    ) -> None:
         """Say that a run's folder is complete; it becomes the topmost active run."""
         with self._changing_runs() as db:
             db.execute(
-                "UPDATE run SET state = ?, finished = ?, seconds = ?, pixels = ?, position = "
-                "(SELECT coalesce(max(position), 0) + 1 FROM run) WHERE id = ?",
+                "UPDATE run SET record = ?, state = ?, finished = ?, seconds = ?, pixels = ?, "
+                "position = (SELECT coalesce(max(position), 0) + 1 FROM run) WHERE id = ?",
                 (
+                    record.to_json(),
                     FINISHED,
                     datetime.now(UTC).isoformat(timespec="seconds"),
                     seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 __all__ = ["FINISHED", "WRITING", "RunInfo", "RunRecord", "active_runs"]
@@ -14,7 +14,10 @@ WRITING, FINISHED = "writing", "finished"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run was made with; written before its first pixel, never changed.
+    """What a run was made with; written before its first pixel.
+
+    Only `backend` and `notes` are stated anew when it is finished: what was asked
+    for may have given way to another. Nothing changes after that.
 
     Attributes
     ----------
@@ -36,6 +39,10 @@ class RunRecord:
         Whether the model was trained on synthetic slides only.
     started : str
         UTC, ISO 8601.
+    backend : str
+        What ran the network, see `inference.predictors`; all give the same labels.
+    notes : tuple of str
+        How that was chosen, what failed, and whether the run was broken off.
     """
 
     model_name: str
@@ -48,6 +55,8 @@ class RunRecord:
     slide_fingerprint: str
     synthetic: bool
     started: str
+    backend: str = "eager"
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """As JSON; `from_json` gives an equal record."""
@@ -63,7 +72,22 @@ class RunRecord:
             If the text is no such record.
         """
         data = json.loads(text)
-        return cls(**{f.name: data[f.name] for f in fields(cls)})
+        # What was added later is missing in older cases.
+        known = {
+            f.name: data[f.name] for f in fields(cls) if f.name in data or f.default is MISSING
+        }
+        return cls(**known | {"notes": tuple(known.get("notes", ()))})
+
+    def same_request(self, other: RunRecord) -> bool:
+        """Whether another run, whenever it began, would give the same labels."""
+        return self._request() == other._request()
+
+    def same_labels(self, other: RunRecord) -> bool:
+        """The same, whatever back ends ran: all of them give the same labels."""
+        return replace(self, backend=other.backend).same_request(other)
+
+    def _request(self) -> str:
+        return replace(self, started="", notes=()).to_json()
 
 
 @dataclass(frozen=True)

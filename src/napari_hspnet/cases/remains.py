@@ -24,6 +24,7 @@ from napari_hspnet.cases.journal import RUNS, Journal, PackedTile
 from napari_hspnet.cases.record import FINISHED, RunInfo, RunRecord
 from napari_hspnet.cases.review import KINDS, STATES, TAGS, TO_DO, Review, ReviewRegion
 from napari_hspnet.cases.store import CHUNK, CorrectionStore, Key, RunStore
+from napari_hspnet.cases.unfinished import PROGRESS
 from napari_hspnet.classes import CIN3, NOT_RUN
 from napari_hspnet.errors import CaseError, CaseMismatchError
 from napari_hspnet.slides.grid import LabelGrid
@@ -115,7 +116,8 @@ class Remains:
         folders = {path.name for path in base.iterdir() if path.is_dir()} if base.is_dir() else ()
         for run_id in sorted({*folders, *self._run_ids()}):
             known = self._run_row(run_id)
-            if known is not None and known.state != FINISHED:
+            noted = (base / run_id / PROGRESS).exists()
+            if noted if known is None else known.state != FINISHED:
                 yield RunRemains(base / run_id, None, unfinished=True)
             elif run_id not in folders:
                 self.lost.append(f"the folder of run {run_id} is gone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -78,6 +79,15 @@ class ChunkStore:
                     dimension_names=("y", "x"),
                 )
 
+    def describe(self, record: Mapping[str, Any]) -> None:
+        """Replace the record that `create` wrote."""
+        path = self.folder / "zarr.json"
+        said = json.loads(path.read_bytes())
+        said["attributes"]["hspnet"] = dict(record)
+        beside = path.with_name(f".{path.name}.part")
+        beside.write_text(json.dumps(said, indent=2), encoding="utf-8")
+        beside.replace(path)
+
     def _ome(self, name: str) -> dict[str, Any]:
         said: dict[str, Any] = {"version": VERSION, "multiscales": [multiscale(name, self._grid)]}
         if name == "class":
@@ -113,6 +123,10 @@ class ChunkStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(packed)
         beside.replace(path)
+
+    def remove(self, key: Key) -> None:
+        """Make one chunk empty."""
+        self._path(key).unlink(missing_ok=True)
 
     def read(self, key: Key) -> Array | None:
         """One chunk, or None where it is empty.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -12,9 +14,10 @@ import numpy.typing as npt
 
 from napari_hspnet.cases.cache import ChunkCache
 from napari_hspnet.cases.failures import case_failures
-from napari_hspnet.cases.record import RunInfo
+from napari_hspnet.cases.record import RunInfo, RunRecord
 from napari_hspnet.cases.sampling import sample
 from napari_hspnet.cases.store import CHUNK, FILL, MAPS, Key, RunStore
+from napari_hspnet.cases.unfinished import RunNotes, RunProgress, forget_progress, kept_blocks
 from napari_hspnet.classes import NOT_RUN
 from napari_hspnet.errors import CaseError
 from napari_hspnet.slides.grid import LabelBlock
@@ -43,10 +46,18 @@ class RunWriter:
         Its folder, made.
     cache : ChunkCache
         The case's.
-    on_finish : callable (run id, seconds, pixels per class) -> RunInfo
+    on_finish : callable (run id, seconds, pixels per class, record) -> RunInfo
         Called when the folder is complete.
     on_discard : callable (run id) -> None
         Called when the run is given up.
+    progress : RunProgress, optional
+        Of a run that can go on after a kill: how far it has come. What its folder
+        holds up to there is kept, what it holds beyond is removed.
+
+    Raises
+    ------
+    CaseError
+        If what is to be kept is damaged.
     """
 
     def __init__(
@@ -54,8 +65,9 @@ class RunWriter:
         info: RunInfo,
         store: RunStore,
         cache: ChunkCache,
-        on_finish: Callable[[str, float, Mapping[int, int]], RunInfo],
+        on_finish: Callable[[str, float, Mapping[int, int], RunRecord], RunInfo],
         on_discard: Callable[[str], None],
+        progress: RunProgress | None = None,
     ) -> None:
         self._info = info
         self._store = store
@@ -71,6 +83,11 @@ class RunWriter:
         self._pixels = np.zeros(256, np.int64)
         self._closed = False
         self._random = random.Random(0)
+        self._notes: RunNotes | None = None
+        if progress is not None:
+            with case_failures(store.folder):
+                self._take_up(progress)
+                self._notes = RunNotes(store, progress)
 
     @property
     def info(self) -> RunInfo:
@@ -112,13 +129,56 @@ class RunWriter:
                 self.discard()
                 raise
 
-    def finish(self, seconds: float) -> RunInfo:
+    @property
+    def progress(self) -> RunProgress | None:
+        """How far it has come, as noted on the disk; None where a kill is its end."""
+        return None if self._notes is None else self._notes.noted
+
+    def reached(self, x0: int, y: int) -> None:
+        """Hear that all of a band above a row has been written; noted now and then.
+
+        Parameters
+        ----------
+        x0 : int
+            First column of the band.
+        y : int
+            The row: a multiple of the chunks' side, or the layout's end.
+
+        Raises
+        ------
+        OutputError
+            Disk full or gone; the run is discarded.
+        """
+        with self._writing:
+            self._require_open()
+            if self._notes is None or not self._notes.reached(x0, y):
+                return
+            self._note(self._notes)
+
+    def suspend(self) -> None:
+        """Leave off where it is, to be gone on with; discards what cannot be gone on with.
+
+        Raises
+        ------
+        OutputError
+            Disk full or gone; the run is discarded.
+        """
+        with self._writing:
+            if self._closed or self._notes is None:
+                self.discard()
+                return
+            self._note(self._notes)
+            self._closed = True
+
+    def finish(self, seconds: float, record: RunRecord | None = None) -> RunInfo:
         """Write what is left, then tell the database: the run is immutable now.
 
         Parameters
         ----------
         seconds : float
             How long the run took.
+        record : RunRecord, optional
+            Its record with what has come out since: back end and notes.
 
         Raises
         ------
@@ -131,12 +191,17 @@ class RunWriter:
                 with case_failures(self._store.folder):
                     while self._open:
                         self._flush(next(iter(self._open)))
+                    known = self._info.record if record is None else record
+                    if known != self._info.record:
+                        self._store.describe(json.loads(known.to_json()))
                     self._store.sync()
-                self._info = self._on_finish(self._info.id, seconds, self.pixels)
+                self._info = self._on_finish(self._info.id, seconds, self.pixels, known)
             except BaseException:
                 self.discard()
                 raise
             self._closed = True
+            with contextlib.suppress(OSError):
+                forget_progress(self._store.folder)
             return self._info
 
     def discard(self) -> None:
@@ -196,9 +261,29 @@ class RunWriter:
                 path=self._store.folder,
             )
 
-    def _take(self, block: LabelBlock) -> None:
+    def _note(self, notes: RunNotes) -> None:
+        try:
+            with case_failures(self._store.folder):
+                for key in [k for k in self._open if k[1] == 0 and notes.concern(k)]:
+                    self._flush(key)
+                notes.note()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _take_up(self, progress: RunProgress) -> None:
+        """Go on from a folder that holds the finest level of what is finished."""
+        for block in kept_blocks(self._store, progress):
+            self._take(block, finest=1)
+            for name, values in zip(MAPS, (block.classes, block.score, block.high), strict=True):
+                if (values != FILL[name]).any():
+                    self._flushed[(name, 0, block.y // CHUNK, block.x // CHUNK)] = 1
+            self._pixels += _histogram(block.classes)
+            self._make_room()
+
+    def _take(self, block: LabelBlock, finest: int = 0) -> None:
         for name, values in zip(MAPS, (block.classes, block.score, block.high), strict=True):
-            for level in range(self._store.levels):
+            for level in range(finest, self._store.levels):
                 y, x, part = sample(values, block.y, block.x, self._store.shape, level)
                 for top in range(y - y % CHUNK, y + part.shape[0], CHUNK):
                     for left in range(x - x % CHUNK, x + part.shape[1], CHUNK):
@@ -257,6 +342,8 @@ class RunWriter:
         # Compressing outside `_state` keeps the window from waiting for it; only
         # this thread changes the chunk meanwhile.
         self._store.write(key, self._open[key])
+        if self._notes is not None:
+            self._notes.wrote(key)
         with self._state:
             self._cache.drop((self._info.id, key))
             self._flushed[key] = self._flushed.get(key, 0) + 1

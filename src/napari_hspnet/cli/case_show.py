@@ -259,6 +259,9 @@ def _run(run: RunInfo, active: Sequence[str]) -> dict[str, Any]:
         "topmost": active[:1] == [run.id],
         "started": run.record.started,
         "finished": run.finished,
+        "device": run.record.device,
+        "backend": run.record.backend,
+        "notes": list(run.record.notes),
         "areas_mm2": {str(value): mm2 for value, mm2 in run.areas.items()},
     }
 
@@ -308,6 +311,7 @@ def _lines(said: dict[str, Any]) -> list[str]:
         shown = shown if run["state"] == "finished" else run["state"]
         title = "Runs:" if run is said["runs"][0] else ""
         lines.append(f"{title:<14}{run['id']}  {run['model']} ({run['sha256'][:12]}…)  {shown}")
+        lines.append(f"{'':<14}on {run['device']}, back end {run['backend']}")
     lines += [] if said["runs"] else ["Runs:         none"]
 
     def areas(title: str, rows: Sequence[tuple[str, float]]) -> None:

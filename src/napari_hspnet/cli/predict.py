@@ -12,8 +12,9 @@ import typer
 
 from napari_hspnet.classes import CLASS_BY_VALUE, DEMO_BANNER, RESEARCH_USE_ONLY
 from napari_hspnet.cli.options import Where, parse_formats, parse_region
+from napari_hspnet.cli.predict_many import AREA_NAMES, predict_with_crew
 from napari_hspnet.cli.screen import duration, note, print_json, progress_bar, stop_signals, warn
-from napari_hspnet.errors import HspnetError
+from napari_hspnet.errors import HspnetError, InputError
 
 if TYPE_CHECKING:
     from napari_hspnet.inference import Progress
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from napari_hspnet.networks import LoadedModel
 
 __all__ = ["predict_all", "predict_slides"]
-
-_AREA_NAMES = {0: "none of the four", 253: "no tissue", 254: "unreadable"}
 
 
 class Blend(StrEnum):
@@ -33,8 +32,14 @@ class Blend(StrEnum):
 
 
 def predict_slides(
-    slides: Annotated[list[Path], typer.Argument(metavar="SLIDE…", help="Slide files.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    slides: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SLIDE…", help="Slide files, and folders of them."),
+    ] = None,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="A text file that names a slide on each line.")
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="The model; the demo model without it.")
     ] = None,
@@ -51,6 +56,13 @@ def predict_slides(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps …")
     ] = "auto",
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend",
+            help="What runs the model: eager, folded, openvino, …; auto: the fastest here.",
+        ),
+    ] = "eager",
     mpp: Annotated[
         float | None, typer.Option("--mpp", help="The slides' µm per pixel, where not stated.")
     ] = None,
@@ -79,6 +91,18 @@ def predict_slides(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace mask files that exist.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew where a run was broken off.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Slides at a time, each in its own process.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler", metavar="ADDRESS", help="A dask scheduler that hands them out."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Segment slides and write masks, outlines for QuPath, tables, pictures, reports."""
@@ -100,9 +124,23 @@ def predict_slides(
         png_mpp=png_mpp,
         origin=origin.value,
         overwrite=overwrite,
+        backend=backend,
+        fresh=fresh,
     )
+    from napari_hspnet.jobs.slide_files import listed_slides, slides_of
+
+    named = [*(slides or ()), *(() if listed is None else listed_slides(listed))]
+    if not named:
+        raise InputError("No slide is named", advice="Name slides, folders of them, or a --list")
+    found = slides_of(named, lambda slide: options.outputs(slide).values())
     with stop_signals() as cancel:
-        predict_all(slides, checkpoint, options, as_json, cancel)
+        if workers is None and scheduler is None:
+            predict_all(found, checkpoint, options, as_json, cancel)
+            return
+        from napari_hspnet.jobs.crew import Crew
+
+        crew = Crew(workers, scheduler)
+        predict_with_crew(found, _model(checkpoint), options, crew, as_json, cancel)
 
 
 def predict_all(
@@ -166,7 +204,10 @@ def _one(
             part = report.done / report.total if report.total else None
             advance(f"{slide.name}: {report.stage}", part, report.remaining)
 
-        return predict(slide, model, options, tell, cancel)
+        def said(text: str) -> None:
+            note(f"{slide.name}: {text}.")
+
+        return predict(slide, model, options, tell, cancel, said)
 
 
 def _model(checkpoint: Path | None) -> LoadedModel:
@@ -189,7 +230,7 @@ def _say(result: PredictResult, as_json: bool) -> None:
     typer.echo(f"{result.slide.name}: {result.windows:,} windows in {duration(seconds)}")
     for value, area in sorted(result.run.areas.items()):
         kind = CLASS_BY_VALUE.get(value)
-        title = _AREA_NAMES[value] if kind is None else kind.name
+        title = AREA_NAMES[value] if kind is None else kind.name
         typer.echo(f"  {title:<18}{area:10.3f} mm²")
     for name, path in result.outputs.items():
         typer.echo(f"  {name:<18}{path}")
@@ -217,6 +258,8 @@ def _document(
                 "windows": result.windows,
                 "seconds": result.run.seconds,
                 "device": result.run.record.device,
+                "backend": result.run.record.backend,
+                "notes": list(result.run.record.notes),
                 "areas_mm2": {str(value): area for value, area in result.run.areas.items()},
                 "outputs": {name: str(path) for name, path in result.outputs.items()},
                 "warnings": list(result.warnings),

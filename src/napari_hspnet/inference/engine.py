@@ -1,6 +1,6 @@
 """The engine: windows read ahead, run, blended in strips, streamed out as labels.
 
-Memory is bounded by the strip (two windows high, one band wide) and the tiles
+Memory is bounded by the strip (one window high, one band wide) and the tiles
 that it meets, never by the slide. Every pixel's value depends on the slide, the
 model and the settings alone: the view, a shape and the whole slide agree.
 """
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -233,6 +234,7 @@ def run_plan(
     backend_cache: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
+    reached: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Carry out a plan; see `segment`.
 
@@ -244,6 +246,9 @@ def run_plan(
         final rows replace them.
     threads : int, optional
         That read the slide; by default one less than the processors, four at most.
+    reached : callable (first column of a band, row), optional
+        Called from the sink's thread when it has been given all of a band above a row:
+        a multiple of `CHUNK`, or the plan's end. `Plan.rest` goes on from there.
     """
     target = choose_device(device)
     begun = time.monotonic()
@@ -256,6 +261,7 @@ def run_plan(
         cancel=cancel or threading.Event(),
         device=target,
         preview=preview,
+        reached=reached,
     )
     count = threads or max(1, min(4, (os.cpu_count() or 2) - 1))
     if backend == "auto" and progress is not None:
@@ -303,9 +309,11 @@ class _Run:
         cancel: threading.Event,
         device: torch.device,
         preview: bool,
+        reached: Callable[[int, int], None] | None,
     ) -> None:
         self.plan = plan
         self._preview = preview
+        self._reached = reached
         self.batch = batch
         self.cancel = cancel
         self.done = 0
@@ -334,11 +342,11 @@ class _Run:
         plan = self.plan
         window = plan.settings.window
         strip = Strip(self._channels, window, band.x1 - band.x0, self._weights)
-        finished = plan.box.y0
+        finished = max(plan.box.y0, band.finished)
         row, reached = 0, 0
         with Feed(plan, band, reader, self.cancel) as feed:
             for windows, pixels in feed.batches(lambda: self.batch):
-                values = self._forward(forward, pixels)
+                logits = self._forward(forward, pixels)
                 for index, place in enumerate(windows):
                     if place.row != row:
                         finished = self._finish(strip, band, finished, place.y, reader, writer)
@@ -348,7 +356,7 @@ class _Run:
                     strip.begin(place.y)
                     reached = place.y + window
                     strip.add(
-                        values[index],
+                        logits[index],
                         place.y,
                         place.x - band.x0,
                         *self._counted(band, place),
@@ -370,10 +378,10 @@ class _Run:
         )
 
     def _forward(self, forward: Forward, pixels: torch.Tensor) -> torch.Tensor:
-        """Softmax of a batch, in halves where it does not fit."""
+        """Logits of a batch, in halves where it does not fit."""
         while True:
             try:
-                parts = [forward(part) for part in torch.split(pixels, self.batch)]
+                parts = [forward.logits(part) for part in torch.split(pixels, self.batch)]
                 return parts[0] if len(parts) == 1 else torch.cat(parts)
             except OutOfMemoryError:
                 if self.batch == 1:
@@ -391,12 +399,15 @@ class _Run:
         final: bool = True,
     ) -> int:
         """Stream out the rows [y0, y1), cut at chunk borders; returns where to go on."""
-        y1 = min(y1, self.plan.box.y1)
+        y_end = self.plan.box.y1
+        y1 = min(y1, y_end)
         while y0 < y1:
             stop = min(y1, (y0 // CHUNK + 1) * CHUNK)
             rows = strip.finish(y0, stop)
             self._stream(rows, band, y0, stop, reader, writer, final)
             y0 = stop
+            if final and self._reached is not None and y0 in (y0 // CHUNK * CHUNK, y_end):
+                writer.then(partial(self._reached, band.x0, y0))
         return y0
 
     def _stream(

@@ -1,4 +1,4 @@
-"""The network on a device: uint8 windows in, softmax values out."""
+"""The network on a device: uint8 windows in, logits or softmax values out."""
 
 from __future__ import annotations
 
@@ -83,4 +83,8 @@ class Forward:
         CancelledError
             If the run was cancelled meanwhile.
         """
-        return self._predictor(windows).softmax(dim=1)
+        return self.logits(windows).softmax(dim=1)
+
+    def logits(self, windows: torch.Tensor) -> torch.Tensor:
+        """What the softmax values are of; otherwise as calling it."""
+        return self._predictor(windows)

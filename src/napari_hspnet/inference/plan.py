@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,8 @@ class Band:
         Columns that each window may write with plain stitching.
     active : ndarray of bool, (rows, n)
         Which windows are run.
+    finished : int
+        Rows above this one are finished already.
     """
 
     x0: int
@@ -58,6 +60,7 @@ class Band:
     xs: npt.NDArray[np.intp]
     own: npt.NDArray[np.intp]
     active: npt.NDArray[np.bool_]
+    finished: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,41 @@ class Plan:
     def windows(self) -> int:
         """How many windows are run; those on the border of two bands count twice."""
         return sum(int(band.active.sum()) for band in self.bands)
+
+    def rest(self, finished: Sequence[int], batch: int = 1) -> Plan:
+        """What is left of the run when the first rows of its bands are finished.
+
+        Carried out with the same batch, it gives the remaining rows to the bit as the
+        whole plan does: every window that reaches them is run, in the same order and in
+        the same batches.
+
+        Parameters
+        ----------
+        finished : sequence of int
+            For each band the label row up to which it is finished.
+        batch : int
+            Windows at a time. A rest begins where one of the whole plan's batches does.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer numbers than bands.
+        """
+        bands = [
+            replace(band, active=self._left(band, row, batch), finished=row)
+            for band, row in zip(self.bands, finished, strict=True)
+            if row < self.box.y1
+        ]
+        return replace(self, bands=tuple(bands))
+
+    def _left(self, band: Band, row: int, batch: int) -> npt.NDArray[np.bool_]:
+        places = np.flatnonzero(band.active)
+        done = int((self.ys[places // band.xs.size] + self.settings.window <= row).sum())
+        if done < places.size:
+            done -= done % batch
+        active = band.active.copy()
+        active.flat[places[:done]] = False
+        return active
 
 
 def make_plan(

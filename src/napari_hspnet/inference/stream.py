@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from napari_hspnet.slides import LabelBlock
@@ -40,11 +42,21 @@ class Writer:
         self._slots.acquire()
         self._pool.submit(self._write, block)
 
-    def _write(self, block: LabelBlock) -> None:
+    def then(self, call: Callable[[], None]) -> None:
+        """Call something when all blocks so far have been handed on."""
+        if self._failure is not None:
+            raise self._failure
+        self._pool.submit(self._call, call)
+
+    def _call(self, call: Callable[[], None]) -> None:
         try:
             if self._failure is None:
-                self._sink.write(block)
+                call()
         except BaseException as error:  # raised again in the engine's own thread
             self._failure = error
+
+    def _write(self, block: LabelBlock) -> None:
+        try:
+            self._call(partial(self._sink.write, block))
         finally:
             self._slots.release()

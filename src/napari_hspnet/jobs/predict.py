@@ -16,6 +16,7 @@ from napari_hspnet.classes import SKIPPED, UNREADABLE
 from napari_hspnet.errors import InputError, OutputError
 from napari_hspnet.exchange import Origin, png_shape
 from napari_hspnet.inference import Plan, Progress, Settings, choose_device, prepare
+from napari_hspnet.inference.predictors import check_backend
 from napari_hspnet.jobs.export import export_case
 from napari_hspnet.jobs.formats import ExportOptions, outputs_of, refuse_outputs
 from napari_hspnet.jobs.segment import segment_into_case
@@ -53,6 +54,15 @@ class PredictOptions:
         Of GeoJSON coordinates.
     overwrite : bool
         Whether mask files may be replaced. Runs of a case never are.
+    backend : str
+        What runs the model, as in `inference.segment`.
+    fresh : bool
+        Begin anew where a run of the same request was broken off, instead of going on.
+    suspend : bool
+        Whether a run that is cancelled is left in the case, to be gone on with.
+    reuse : str or None
+        Write the masks of a finished run of the same request if the case has one,
+        begun then or later (UTC, ISO 8601, in seconds).
     """
 
     out: Path
@@ -68,6 +78,10 @@ class PredictOptions:
     png_mpp: float | None = None
     origin: Origin = "bounds"
     overwrite: bool = False
+    backend: str = "eager"
+    fresh: bool = False
+    suspend: bool = False
+    reuse: str | None = None
 
     def outputs(self, slide: Path) -> dict[str, Path]:
         """The mask file of each format for a slide."""
@@ -95,7 +109,7 @@ class PredictResult:
     grid : LabelGrid
         Size and µm per pixel of the masks.
     windows : int
-        Network inputs that were run.
+        Network inputs that were run, before a kill and after it.
     warnings : tuple of str
         What the user should know about the result.
     """
@@ -139,11 +153,12 @@ def predict(
     options: PredictOptions,
     progress: Report | None = None,
     cancel: threading.Event | None = None,
+    said: Callable[[str], None] | None = None,
 ) -> PredictResult:
     """Segment one slide and write its masks.
 
     The result is a run of the slide's case; the masks hold this run alone,
-    whatever else the case holds.
+    whatever else the case holds. One that was broken off by a kill is gone on with.
 
     Parameters
     ----------
@@ -157,11 +172,13 @@ def predict(
         Gets `Progress` from this thread.
     cancel : threading.Event, optional
         Stops within a second when set.
+    said : callable, optional
+        Gets a sentence for people where a run is gone on with.
 
     Raises
     ------
     CancelledError
-        If cancelled; no file and no run is left of it.
+        If cancelled; no file and no run is left of it, but for `PredictOptions.suspend`.
     HspnetError
         As opening, segmenting and exporting do.
     """
@@ -174,14 +191,15 @@ def predict(
         skip_unreadable=options.skip_unreadable,
     )
     choose_device(options.device)
+    check_backend(options.backend)
     with open_slide(path, options.mpp) as slide:
         grid = LabelGrid.of(slide.info, model.card.mpp)
         if "png" in options.formats:
             png_shape(grid, options.png_mpp)
         tell(Progress("Finding tissue", 0, 0, 0.0, None))
         plan = prepare(slide, model.card.mpp, options.region, settings, cancel=cancel)
-        with _case(options.case_folder(path), slide, grid) as case:
-            return _into(case, slide, model, settings, plan, options, tell, cancel)
+        with _case(options.case_folder(path), slide, grid, not options.fresh) as case:
+            return _into(case, slide, model, settings, plan, options, tell, cancel, said)
 
 
 def _into(
@@ -193,6 +211,7 @@ def _into(
     options: PredictOptions,
     tell: Report,
     cancel: threading.Event | None,
+    said: Callable[[str], None] | None,
 ) -> PredictResult:
     result = segment_into_case(
         slide,
@@ -201,9 +220,14 @@ def _into(
         case,
         settings=settings,
         device=options.device,
+        backend=options.backend,
         plan=plan,
+        resume=True,
+        suspend=options.suspend,
+        reuse=options.reuse,
         progress=tell,
         cancel=cancel,
+        said=said,
     )
     written = export_case(
         case,
@@ -245,12 +269,12 @@ def _warnings(slide: Slide, model: LoadedModel, run: RunInfo) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _case(folder: Path, slide: Slide, grid: LabelGrid) -> Iterator[Case]:
+def _case(folder: Path, slide: Slide, grid: LabelGrid, keep_unfinished: bool) -> Iterator[Case]:
     """The slide's case; one that was begun here and holds nothing in the end goes."""
     fresh = not folder.exists()
     empty = False
     try:
-        with Case.open_or_create(folder, slide.info, grid) as case:
+        with Case.open_or_create(folder, slide.info, grid, keep_unfinished=keep_unfinished) as case:
             try:
                 yield case
             finally:

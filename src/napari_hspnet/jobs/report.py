@@ -267,6 +267,7 @@ def _region(
 def _run(run: RunInfo) -> ReportRun:
     record = run.record
     details = [("Region", _region_text(record.region)), ("Device", record.device)]
+    details.append(("Back end", "; ".join((record.backend, *record.notes))))
     details.append(("Begun", local_time(record.started)))
     if run.finished:
         took = "" if run.seconds is None else f", {run.seconds:,.0f} s"
