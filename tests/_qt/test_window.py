@@ -170,6 +170,33 @@ def test_what_i_see_equals_the_truth(viewer, add_dock, wait, qtbot, oracle_path,
     assert "Re-opened" in dock.slide_view.case_note.text()
 
 
+def test_a_preview_runs_fewer_windows_and_says_what_it_is(
+    viewer, add_dock, wait, qtbot, oracle_path
+):
+    open_here(viewer, oracle_path)
+    dock = add_dock()
+    dock.models.take(oracle_model())
+    choice = dock.model_view.mode
+    wait(lambda: dock.model_view.mode_text.toolTip() != "")
+    assert dock.model_view.mode_text.text() == ""
+
+    def windows():
+        wait(lambda: dock.segment_view.estimate.text()[:1].isdigit())
+        return int(dock.segment_view.estimate.text().split(" windows")[0].replace(",", ""))
+
+    exact = windows()
+    choice.setFocus()
+    qtbot.keyClick(choice, Qt.Key.Key_P)
+    wait(lambda: dock.models.mode == "preview")
+    assert "not for grading" in dock.model_view.mode_text.text()
+    wait(lambda: windows() < exact)
+    segment(qtbot, wait, dock)
+    (run,) = dock.slides.active.session.runs
+    assert run.record.mode == "preview"
+    assert run.record.title.endswith("(preview)")
+    assert "(preview)" in dock.slide_view.case_note.text()
+
+
 @pytest.mark.parametrize("kind", ["rectangle", "ellipse"])
 def test_a_drawn_shape_bounds_the_result(viewer, add_dock, wait, qtbot, oracle_path, kind):
     open_here(viewer, oracle_path)

@@ -609,3 +609,28 @@ def test_demo_runs_the_main_job_on_the_real_slide(tmp_path):
         assert 'PhysicalSizeX="1.0"' in file.ome_metadata
     assert (out / "CMU-1-Small-Region.png").is_file()
     assert (out / "CMU-1-Small-Region.geojson").is_file()
+
+
+def test_a_mode_is_recorded_and_a_preview_says_so_in_its_files(slide, tmp_path, checkpoint, capsys):
+    def run(*arguments):
+        out = tmp_path / arguments[-1]
+        line = ["predict", str(slide), "--out", str(out), "--checkpoint", str(checkpoint)]
+        code = main([*line, "--json", "--no-tissue-mask", *arguments[:-1]])
+        assert code == 0
+        (result,) = json.loads(capsys.readouterr().out)["results"]
+        outlines = json.loads(Path(result["outputs"]["geojson"]).read_text(encoding="utf-8"))
+        return result, json.dumps(outlines)
+
+    plain, exact_text = run("without")
+    exact, _ = run("--mode", "exact", "exactly")
+    rough, rough_text = run("--mode", "preview", "roughly")
+    assert plain["mode"] == exact["mode"] == "exact"
+    assert plain["areas_mm2"] == exact["areas_mm2"]
+    assert rough["mode"] == "preview"
+    assert rough["windows"] < exact["windows"]
+    assert "(preview)" in rough_text
+    assert "(preview)" not in exact_text
+
+
+def test_a_mode_beside_what_it_says_itself_is_refused(predict, slide):
+    refused(predict(slide, "--mode", "balanced"), "mode", "stride")

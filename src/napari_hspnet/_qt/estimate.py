@@ -33,12 +33,15 @@ class Estimate:
         The plan itself, which a run of the same region can use.
     model_sha256 : str
         For which model.
+    mode : str
+        In which mode.
     """
 
     windows: int
     region: Region
     plan: Plan
     model_sha256: str
+    mode: str
 
 
 def estimate(
@@ -47,6 +50,7 @@ def estimate(
     region: Region,
     tissue: TissueMap | None,
     cancel: threading.Event,
+    mode: str = "exact",
 ) -> Estimate:
     """Plan a run without starting it; reads the slide at low resolution.
 
@@ -59,11 +63,12 @@ def estimate(
     ResolutionError
         If the slide is too coarse for the model.
     """
-    from napari_hspnet.inference import Settings, prepare
+    from napari_hspnet.inference import prepare
+    from napari_hspnet.inference.modes import mode_settings
 
-    settings = Settings(window=model.card.window)
+    settings = mode_settings(mode, model.card.window)
     plan = prepare(slide, model.card.mpp, region, settings, tissue=tissue, cancel=cancel)
-    return Estimate(plan.windows, region, plan, model.sha256)
+    return Estimate(plan.windows, region, plan, model.sha256, mode)
 
 
 def estimate_text(windows: int, rate: float | None) -> str:

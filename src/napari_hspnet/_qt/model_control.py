@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,8 @@ class _Found:
     models: list[Listed]
     problem: str
     devices: _Devices
+    modes: Mapping[str, str]
+    measured_on: str
 
 
 class ModelControl(QObject):
@@ -67,6 +69,7 @@ class ModelControl(QObject):
         super().__init__(parent)
         self._view, self._jobs = view, jobs
         self._entries: list[Listed] = []
+        self._picked: Listed | None = None
         self._begun = False
         self._problem = ""
         self._described: dict[str, str] = {}
@@ -74,6 +77,9 @@ class ModelControl(QObject):
         self.loaded: LoadedModel | None = None
         self.loading = False
         self.device = "auto"
+        self.mode = "exact"
+        self._modes: Mapping[str, str] = {}
+        self._measured_on = ""
         self.reader: Callable[[], str] | None = None
         """Says who reads, for the registry; without, nothing is told to it from here."""
         self.network_in_use = threading.Lock()
@@ -82,6 +88,7 @@ class ModelControl(QObject):
         view.file_asked.connect(self.ask_for_file)
         view.none_chosen.connect(self.choose_none)
         view.device_chosen.connect(self.choose_device)
+        view.mode_chosen.connect(self.choose_mode)
         view.use_asked.connect(self.use_from_now_on)
         view.hint.say(_WHERE_FROM)
         self.list_models()
@@ -111,13 +118,18 @@ class ModelControl(QObject):
             for name in ("napari_hspnet.jobs.segment", "pandas"):
                 with contextlib.suppress(ImportError):
                     importlib.import_module(name)
-            return _Found(*_registered(), _devices())
+            from napari_hspnet.inference.modes import MEASURED_ON, MODES
+
+            worth = {name: one.sentence() for name, one in MODES.items()}
+            return _Found(*_registered(), _devices(), worth, MEASURED_ON)
 
         def done(found: _Found) -> None:
             known = {entry.sha256 for entry in found.models}
             kept = [e for e in self._entries if e.opened and e.sha256 not in known]
             self._entries = found.models + kept
             self._described = found.devices.described
+            self._modes, self._measured_on = found.modes, found.measured_on
+            self._show_mode()
             self._view.show_devices(list(found.devices.names), self.device)
             self._show_device()
             self._show_list()
@@ -143,6 +155,7 @@ class ModelControl(QObject):
     def choose(self, index: int) -> None:
         """Load the model of this place in the list."""
         entry = self._entries[index]
+        self._picked = entry
         if entry.problem is not None or entry.path is None:
             self._jobs.cancel("load model")
             self._view.error.say(entry.problem or "Its file is missing.", "error")
@@ -153,7 +166,7 @@ class ModelControl(QObject):
     @slot
     def choose_none(self) -> None:
         """Have no model chosen."""
-        self._begun = True
+        self._begun, self._picked = True, None
         self._jobs.cancel("load model")
         self._view.error.say("")
         self._forget()
@@ -173,6 +186,13 @@ class ModelControl(QObject):
             self._show_list()
 
     @slot
+    def choose_mode(self, name: str) -> None:
+        """Segment as carefully as this mode."""
+        self.mode = name
+        self._show_mode()
+        self.changed.emit()
+
+    @slot
     def choose_device(self, name: str) -> None:
         """Compute on this device."""
         self.device = name
@@ -183,6 +203,7 @@ class ModelControl(QObject):
     def load(self, path: Path) -> None:
         """Load a checkpoint in a worker."""
         self._begun = True
+        self._picked = next((entry for entry in self._entries if entry.path == path), None)
         self._forget(announce=False)
         self.loading = True
         self._view.error.say("")
@@ -257,6 +278,11 @@ class ModelControl(QObject):
 
     def _show_list(self) -> None:
         entry = self._chosen()
+        if self.loaded is None and self._picked is not None:
+            # While it loads, and where it cannot be used: with the arrow keys one would
+            # otherwise never come past it.
+            own = (self._picked.sha256, self._picked.path)
+            entry = next((e for e in self._entries if (e.sha256, e.path) == own), None)
         chosen = -1 if entry is None else self._entries.index(entry)
         lines = [list_line(entry) for entry in self._entries]
         tips = [plain_tip(entry.problem or entry.story) for entry in self._entries]
@@ -278,6 +304,16 @@ class ModelControl(QObject):
 
     def _show_device(self) -> None:
         self._view.device_text.say(self._described.get(self.device, ""))
+
+    def _show_mode(self) -> None:
+        # The default needs no defence.
+        worth = "" if self.mode == "exact" else self._modes.get(self.mode, "")
+        if worth:
+            worth = f"On synthetic slides: {worth}."
+        if self.mode == "preview":
+            worth = f"A rough look, not for grading. {worth}"
+        tip = f"Measured on {self._measured_on}" if self._measured_on else ""
+        self._view.show_mode(self.mode, worth, tip)
 
     def _rate_key(self, model: LoadedModel) -> tuple[str, str, int]:
         return model.sha256, self.device, model.card.window

@@ -15,6 +15,7 @@ __all__ = ["ModelView"]
 
 CHOOSE = "choose a model"
 OPEN_FILE = "open a file…"
+MODES = ("exact", "balanced", "preview")
 
 
 class ModelView(QWidget):
@@ -26,6 +27,7 @@ class ModelView(QWidget):
     file_asked = Signal()
     none_chosen = Signal()
     device_chosen = Signal(str)
+    mode_chosen = Signal(str)
     use_asked = Signal()
 
     def __init__(self) -> None:
@@ -58,6 +60,15 @@ class ModelView(QWidget):
         self.device.addItem("auto")
         self.device_text = Note(name="device_text", faint=True)
         self.device_row = row(QLabel("Device"), self.device, self.device_text, stretch=2)
+        self.mode = QComboBox()
+        self.mode.setObjectName("mode_choice")
+        self.mode.setToolTip(
+            "How carefully: exact is the paper's way; the others run fewer windows"
+        )
+        self.mode.setAccessibleName("Mode")
+        self.mode.addItems(MODES)
+        self.mode_row = row(QLabel("Mode"), self.mode, None)
+        self.mode_text = Note(name="mode_text", faint=True)
         self.error = Note(name="model_error")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 4)
@@ -70,12 +81,15 @@ class ModelView(QWidget):
             self.story,
             self.use,
             self.device_row,
+            self.mode_row,
+            self.mode_text,
             self.error,
         ):
             layout.addWidget(widget)
         self._count = 0
         self.choice.activated.connect(self._picked)
         self.device.textActivated.connect(self.device_chosen)
+        self.mode.textActivated.connect(self.mode_chosen)
         self.use.clicked.connect(lambda: self.use_asked.emit())
         self.show_models([], -1)
 
@@ -123,6 +137,12 @@ class ModelView(QWidget):
         self.device.addItems(names)
         self.device.setCurrentText(chosen)
         self.device.blockSignals(False)
+
+    def show_mode(self, chosen: str, worth: str, tip: str) -> None:
+        """Show the mode, what it is worth, and what that was measured on."""
+        self.mode.setCurrentText(chosen)
+        self.mode_text.say(worth)
+        self.mode_text.setToolTip(tip)
 
     @slot
     def _picked(self, index: int) -> None:

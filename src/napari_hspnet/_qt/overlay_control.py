@@ -281,5 +281,5 @@ def under_pointer(entry: OpenSlide, position: Any, style: OverlayStyle, by: str 
         score = composite.read(y, x, 1, 1, what="score")[0, 0] / 255
         parts.append(f"model score {score:.2f}, not calibrated")
     if run is not None:
-        parts.append(elided(run.record.model_name, 30))
+        parts.append(elided(run.record.title, 30))
     return " · ".join(parts)

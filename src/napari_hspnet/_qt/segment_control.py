@@ -198,11 +198,11 @@ class SegmentControl(QObject):
         if entry is None or model is None or self.why_not():
             self.refresh() if self.why_not() else None
             return
-        region, session = self.region(), entry.session
+        region, session, mode = self.region(), entry.session, self._models.mode
         slide = session.slide
 
         def work(job: Job) -> Estimate:
-            return estimate(slide, model, region, session.tissue(), job.cancel)
+            return estimate(slide, model, region, session.tissue(), job.cancel, mode)
 
         def done(found: Estimate) -> None:
             self._estimate = found
@@ -246,12 +246,13 @@ class SegmentControl(QObject):
         if self._view.target == "shapes":
             entry.layers.stop_drawing()
             self._view.set_drawing(False)
-        ready = self._estimate
+        ready, mode = self._estimate, self._models.mode
         plan = (
             ready.plan
             if ready is not None
             and ready.region == region
             and ready.model_sha256 == model.sha256
+            and ready.mode == mode
             and ready.plan.grid == entry.session.grid
             else None
         )
@@ -269,7 +270,7 @@ class SegmentControl(QObject):
             known = plan
             if known is None:
                 job.report(("stage", "Finding tissue"))
-                known = estimate(slide, model, region, session.tissue(), job.cancel).plan
+                known = estimate(slide, model, region, session.tissue(), job.cancel, mode).plan
             last = [0.0]
 
             def progress(told: Progress) -> None:
@@ -284,6 +285,7 @@ class SegmentControl(QObject):
                     model,
                     region,
                     state.case,
+                    settings=known.settings,
                     plan=known,
                     # Worth it where one waits for rows; a whole slide has enough of them.
                     preview=region.kind != "slide",

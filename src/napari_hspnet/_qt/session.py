@@ -273,4 +273,4 @@ def describe_runs(runs: tuple[RunInfo, ...]) -> str:
     latest = max(runs, key=lambda run: run.record.started)
     when = datetime.fromisoformat(latest.record.started).astimezone()
     count = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
-    return f"{count}, the last {when:%d %b %Y %H:%M} ({latest.record.model_name})"
+    return f"{count}, the last {when:%d %b %Y %H:%M} ({latest.record.title})"

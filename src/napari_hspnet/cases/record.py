@@ -43,6 +43,10 @@ class RunRecord:
         What ran the network, see `inference.predictors`; all give the same labels.
     notes : tuple of str
         How that was chosen, what failed, and whether the run was broken off.
+    mode : str
+        Name of the mode that its settings are, see `inference.modes`; empty for none.
+    preview : bool
+        Whether the mode is a rough one that is not for grading.
     """
 
     model_name: str
@@ -57,6 +61,13 @@ class RunRecord:
     started: str
     backend: str = "eager"
     notes: tuple[str, ...] = ()
+    mode: str = ""
+    preview: bool = False
+
+    @property
+    def title(self) -> str:
+        """The model, and that it was only a preview where it was: for screens and exports."""
+        return f"{self.model_name} (preview)" if self.preview else self.model_name
 
     def to_json(self) -> str:
         """As JSON; `from_json` gives an equal record."""

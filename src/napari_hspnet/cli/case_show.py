@@ -260,6 +260,7 @@ def _run(run: RunInfo, active: Sequence[str]) -> dict[str, Any]:
         "started": run.record.started,
         "finished": run.finished,
         "device": run.record.device,
+        "mode": run.record.mode,
         "backend": run.record.backend,
         "notes": list(run.record.notes),
         "areas_mm2": {str(value): mm2 for value, mm2 in run.areas.items()},

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["predict_all", "predict_slides"]
 
 
+class Mode(StrEnum):
+    """Named ways to run, see `inference.modes`."""
+
+    exact = "exact"
+    balanced = "balanced"
+    preview = "preview"
+
+
 class Blend(StrEnum):
     """How windows are put together."""
 
@@ -47,12 +55,18 @@ def predict_slides(
         str | None,
         typer.Option("--region", metavar="X,Y,W,H", help="In µm; the whole slide without it."),
     ] = None,
+    mode: Annotated[
+        Mode | None,
+        typer.Option("--mode", help="How carefully: exact (as without it), balanced, preview."),
+    ] = None,
     stride: Annotated[
-        int, typer.Option("--stride", help="Between windows, in label pixels.")
-    ] = 100,
+        int | None,
+        typer.Option("--stride", help="Between windows, in label pixels; a quarter of one."),
+    ] = None,
     blend: Annotated[
-        Blend, typer.Option("--blend", help="Overlapping windows averaged, or side by side.")
-    ] = Blend.gaussian,
+        Blend | None,
+        typer.Option("--blend", help="Overlapping windows averaged (as without), or side by side."),
+    ] = None,
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps …")
     ] = "auto",
@@ -108,6 +122,11 @@ def predict_slides(
     """Segment slides and write masks, outlines for QuPath, tables, pictures, reports."""
     area = parse_region(region)
     wanted = parse_formats(formats)
+    if mode is not None and (stride is not None or blend is not None):
+        raise InputError(
+            "A mode says stride and blending itself",
+            advice="Leave out either --mode, or --stride and --blend",
+        )
     from napari_hspnet.jobs.predict import PredictOptions
 
     options = PredictOptions(
@@ -116,7 +135,8 @@ def predict_slides(
         cases=cases,
         region=area,
         stride=stride,
-        blend=blend.value,
+        blend=(blend or Blend.gaussian).value,
+        mode="" if mode is None else mode.value,
         tissue_mask=not no_tissue_mask,
         skip_unreadable=skip_unreadable,
         device=device,
@@ -258,6 +278,7 @@ def _document(
                 "windows": result.windows,
                 "seconds": result.run.seconds,
                 "device": result.run.record.device,
+                "mode": result.run.record.mode,
                 "backend": result.run.record.backend,
                 "notes": list(result.run.record.notes),
                 "areas_mm2": {str(value): area for value, area in result.run.areas.items()},

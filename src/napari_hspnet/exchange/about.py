@@ -132,7 +132,7 @@ class ExportInfo:
             slide_mpp=slide.mpp,
             bounds=slide.bounds,
             grid=grid,
-            model_name="; ".join(dict.fromkeys(r.model_name for r in records)),
+            model_name="; ".join(dict.fromkeys(r.title for r in records)),
             model_sha256="; ".join(dict.fromkeys(r.model_sha256 for r in records)),
             model_card=records[0].card if records else {},
             run_ids=tuple(run.id for run in runs),

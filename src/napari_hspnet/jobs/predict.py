@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_hspnet.cases import SUFFIX, Case, RunInfo
@@ -16,6 +16,7 @@ from napari_hspnet.classes import SKIPPED, UNREADABLE
 from napari_hspnet.errors import InputError, OutputError
 from napari_hspnet.exchange import Origin, png_shape
 from napari_hspnet.inference import Plan, Progress, Settings, choose_device, prepare
+from napari_hspnet.inference.modes import DEFAULT_MODE, mode_settings
 from napari_hspnet.inference.predictors import check_backend
 from napari_hspnet.jobs.export import export_case
 from napari_hspnet.jobs.formats import ExportOptions, outputs_of, refuse_outputs
@@ -42,8 +43,12 @@ class PredictOptions:
         Some of `FORMATS`.
     region : Region
         What to segment.
-    stride, blend, tissue_mask, skip_unreadable
+    stride : int or None
+        As in `inference.Settings`; None is a quarter of the model's window, the paper's.
+    blend, tissue_mask, skip_unreadable
         As in `inference.Settings`.
+    mode : str
+        One of `inference.modes.MODES`, instead of stride and blend; empty for none.
     device : str
         As in `inference.choose_device`.
     mpp : float or None
@@ -69,7 +74,7 @@ class PredictOptions:
     formats: tuple[str, ...] = ("ome-tiff", "geojson")
     cases: Path | None = None
     region: Region = field(default_factory=Region.slide)
-    stride: int = 100
+    stride: int | None = None
     blend: str = "gaussian"
     tissue_mask: bool = True
     skip_unreadable: bool = False
@@ -82,6 +87,21 @@ class PredictOptions:
     fresh: bool = False
     suspend: bool = False
     reuse: str | None = None
+    mode: str = ""
+
+    def settings(self, window: int) -> Settings:
+        """The engine's settings for a model's window.
+
+        Raises
+        ------
+        InputError
+            If there is no such mode, or no run can have these settings.
+        """
+        chosen = mode_settings(self.mode or DEFAULT_MODE, window)
+        if not self.mode:
+            stride = chosen.stride if self.stride is None else self.stride
+            chosen = Settings(window, stride=stride, blend=self.blend)
+        return replace(chosen, tissue_mask=self.tissue_mask, skip_unreadable=self.skip_unreadable)
 
     def outputs(self, slide: Path) -> dict[str, Path]:
         """The mask file of each format for a slide."""
@@ -183,13 +203,7 @@ def predict(
         As opening, segmenting and exporting do.
     """
     tell = progress or (lambda report: None)
-    settings = Settings(
-        window=model.card.window,
-        stride=options.stride,
-        blend=options.blend,
-        tissue_mask=options.tissue_mask,
-        skip_unreadable=options.skip_unreadable,
-    )
+    settings = options.settings(model.card.window)
     choose_device(options.device)
     check_backend(options.backend)
     with open_slide(path, options.mpp) as slide:

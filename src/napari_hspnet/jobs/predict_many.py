@@ -142,10 +142,7 @@ def _asked(path: Path, model: LoadedModel, options: PredictOptions) -> SlideEntr
     """What a slide is to be given to a worker with."""
     settings: Mapping[str, Any] = {
         "region": options.region.to_dict(),
-        "stride": options.stride,
-        "blend": options.blend,
-        "tissue_mask": options.tissue_mask,
-        "skip_unreadable": options.skip_unreadable,
+        "engine": options.settings(model.card.window).to_dict(),
         "formats": sorted(options.formats),
         "png_mpp": options.png_mpp,
         "origin": options.origin,

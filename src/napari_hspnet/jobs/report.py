@@ -267,6 +267,8 @@ def _region(
 def _run(run: RunInfo) -> ReportRun:
     record = run.record
     details = [("Region", _region_text(record.region)), ("Device", record.device)]
+    if record.mode:
+        details.append(("Mode", record.mode))
     details.append(("Back end", "; ".join((record.backend, *record.notes))))
     details.append(("Begun", local_time(record.started)))
     if run.finished:
@@ -284,9 +286,7 @@ def _run(run: RunInfo) -> ReportRun:
             details.append((name, said))
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     details.append(("Made with", versions or "not stated"))
-    return ReportRun(
-        run.id, record.model_name, record.model_sha256, record.synthetic, tuple(details)
-    )
+    return ReportRun(run.id, record.title, record.model_sha256, record.synthetic, tuple(details))
 
 
 def _settings(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from napari_hspnet.inference import (
     prepare,
     run_plan,
 )
+from napari_hspnet.inference.modes import mode_of
 from napari_hspnet.inference.predictors import check_backend
 from napari_hspnet.inference.settings import default_batch
 from napari_hspnet.networks import LoadedModel
@@ -81,6 +82,7 @@ def run_record(
 ) -> RunRecord:
     """The record of a run about to begin: which model, on what, how."""
     card: dict[str, Any] = json.loads(model.card.to_json())
+    mode = mode_of(settings)
     return RunRecord(
         model_name=model.card.name,
         model_sha256=model.sha256,
@@ -93,6 +95,8 @@ def run_record(
         synthetic=model.card.synthetic,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         backend=backend,
+        mode="" if mode is None else mode.name,
+        preview=mode is not None and mode.preview,
     )
 
 
