@@ -1,6 +1,6 @@
-"""`make bench`: every benchmark, or those named, each printing its table.
+"""`make bench`: every usual benchmark, or those named, each printing its table.
 
-Names: engine_cpu, whole_slide, window_open, heartbeat, strokes, exports, paper.
+Those in `LONG` take from ten minutes to hours and run only where they are named.
 """
 
 from __future__ import annotations
@@ -9,11 +9,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("engine_cpu", "whole_slide", "window_open", "heartbeat", "strokes", "exports", "paper")
+USUAL = (
+    "stitching",
+    "engine_peers",
+    "engine_cpu",
+    "predictors",
+    "whole_slide",
+    "window_open",
+    "heartbeat",
+    "strokes",
+    "exports",
+    "paper",
+)
+LONG = ("largest_slide", "modes", "teach")
+ALL = (*USUAL, *LONG)
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or ALL
+    chosen = sys.argv[1:] or USUAL
     unknown = [name for name in chosen if name not in ALL]
     if unknown:
         raise SystemExit(f"no benchmark called {', '.join(unknown)}; there are: {', '.join(ALL)}")

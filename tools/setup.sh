@@ -45,5 +45,5 @@ torch=$(grep -E '^torch==' constraints.txt)
 vision=$(grep -E '^torchvision==' constraints.txt)
 pip install -q -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
 pip install -q -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "$torch" "$vision"
-pip install -q -c constraints.txt -e '.[all,test,dev]'
+pip install -q -c constraints.txt -e '.[all,bench,test,dev]'
 echo "setup: done"
