@@ -107,7 +107,6 @@ def test_one_click_makes_a_chosen_model_the_one_in_use(three, add_dock, wait, qt
     dock = add_dock()
     wait(lambda: dock.models.loaded is not None)
     view = dock.model_view
-    dock.models.reader = lambda: dock.slides.reader
     assert not view.use.isVisible(), "it is in use"
     choose(qtbot, dock, "taught")
     wait(lambda: dock.models.loaded is not None and dock.models.loaded.sha256 == three[1])

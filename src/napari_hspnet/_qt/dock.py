@@ -94,6 +94,7 @@ class ReviewDock(QWidget):
         self.slides = SlidesControl(napari_viewer, self.slide_view, self.jobs, self.memory, self)
         self.acts = Acts(self.slides, self)
         self.models = ModelControl(self.model_view, self.jobs, self)
+        self.models.reader = lambda: self.slides.reader
         self.segmenting = SegmentControl(
             napari_viewer, self.segment_view, self.jobs, self.slides, self.models, self
         )

@@ -133,6 +133,8 @@ def _lacking(held: _Mask, needs: Needs, share: float) -> npt.NDArray[np.float64]
     total = needs.have.sum(axis=0)
     asked = (needs.least > 0) & (total >= 2 * needs.least)
     asked &= asked[0]
+    if not asked.any():
+        return np.zeros(len(held))
     back = held.astype(np.int64) @ needs.have
     missing = 1 - back[:, asked] / needs.least[asked]
     cost: npt.NDArray[np.float64] = np.maximum(missing, 0).sum(axis=1)
