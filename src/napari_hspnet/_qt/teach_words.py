@@ -102,7 +102,8 @@ def account_of(prepared: Prepared) -> Account:
         back = sum(r[k][value] for r in held for k in ("corrected_pixels", "accepted_pixels"))
         if corrected or accepted or back:
             areas = (_mm2(corrected), _mm2(accepted), _mm2(back * square))
-            rows.append(AccountRow(VALUE_NAMES[value], *areas))
+            # "none of the four" would not fit beside three figures.
+            rows.append(AccountRow(VALUE_NAMES[value] if value else "none", *areas))
     return Account(
         f"Learns from {count_text(len(learn), 'region')} of "
         f"{count_text(patients[0], 'patient')}: {count_text(lesson['patches'], 'patch', 'es')}.",
