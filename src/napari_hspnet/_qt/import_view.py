@@ -173,7 +173,7 @@ class ImportView(QWidget):
         panel.setObjectName("import_panel")
         panel.setFrameShape(QFrame.Shape.StyledPanel)
         layout = QVBoxLayout(panel)
-        layout.setContentsMargins(6, 4, 6, 6)
+        layout.setContentsMargins(3, 4, 3, 6)
         layout.setSpacing(4)
         for widget in (
             self.file,

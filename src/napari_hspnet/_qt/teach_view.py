@@ -168,7 +168,9 @@ class TeachView(QWidget):
         self.details = FoldingSection("Details", self.options, "teach_details")
         self.details.set_open(False)
         self.teach = button("Fine-tune", "", "teach", PrimaryButton)
-        self.go_on = button("Go on", "", "teach_go_on")
+        self.go_on = button(
+            "Go on", "Go on with the fine-tuning that was broken off, where it was", "teach_go_on"
+        )
         self.note = Note(name="teach_note", faint=True)
         self.stage = Note(name="teach_stage")
         self.cancel = button(
@@ -253,7 +255,8 @@ class TeachView(QWidget):
     def offer_to_go_on(self, tip: str) -> None:
         """Offer to go on with what was broken off; "" where there is nothing."""
         self.go_on.setVisible(bool(tip))
-        self.go_on.setToolTip(tip)
+        if tip:
+            self.go_on.setToolTip(tip)
 
     def show_planning(self, on: bool) -> None:
         """What it would learn is being counted, or no more."""
