@@ -94,12 +94,19 @@ class VerdictView(QWidget):
         self.later = button(">", "The next picture", "teach_picture_next")
         for step in (self.earlier, self.later):
             step.setFixedWidth(28)
-        self.accept = button("Accept", "", "teach_accept", PrimaryButton)
+        self.accept = button(
+            "Accept", "The new model is used from now on", "teach_accept", PrimaryButton
+        )
         self.refuse = button(
             "Refuse", "Keep the model of now; the registry keeps this decision", "teach_refuse"
         )
-        self.again = button("Segment again", "", "teach_again", PrimaryButton)
-        self.back = button("Go back", "", "teach_back")
+        self.again = button(
+            "Segment again",
+            "Run the new model where the last run was; corrections stay on top",
+            "teach_again",
+            PrimaryButton,
+        )
+        self.back = button("Go back", "Use the model before this one again", "teach_back")
         self.told = Note(name="teach_decided")
         self.told.setTextFormat(Qt.TextFormat.PlainText)
         self._lay_out()
