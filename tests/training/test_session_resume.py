@@ -147,6 +147,13 @@ def test_killed_and_resumed_gives_bit_identical_weights(tmp_path) -> None:
     assert [p.name for p in killed.glob(".*")] == [], "nothing half-written is left"
 
 
+def test_what_a_kill_in_mid_writing_left_is_removed(tmp_path) -> None:
+    for name in (SNAPSHOT, "curves.csv", "curves.png"):
+        (tmp_path / f".{name}.x1y2").write_bytes(b"half of it")
+    run_session(tiny_network(), tiny_reader(), settings(epochs=1), tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["curves.csv", "curves.png", SNAPSHOT]
+
+
 def test_another_config_or_other_data_are_refused(tmp_path) -> None:
     reader = tiny_reader()
     run_session(tiny_network(), reader, settings(epochs=1), tmp_path)

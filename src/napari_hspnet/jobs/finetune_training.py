@@ -15,6 +15,7 @@ from torch import nn
 from napari_hspnet.errors import CancelledError, InputError
 from napari_hspnet.jobs.finetune_config import FinetuneConfig
 from napari_hspnet.networks import ModelCard
+from napari_hspnet.networks.checkpoint import clean_up
 from napari_hspnet.training.curves import Curves, Row
 from napari_hspnet.training.data import Batch, PatchReader
 from napari_hspnet.training.data.images import Array
@@ -22,13 +23,7 @@ from napari_hspnet.training.keeping import Keeping, distillation, padding_of
 from napari_hspnet.training.loop import DivergedError
 from napari_hspnet.training.loss_terms import Loss, make_loss
 from napari_hspnet.training.recipe import Recipe, make_optimizer, rate_factor
-from napari_hspnet.training.resume import (
-    SNAPSHOT,
-    Position,
-    clean_up,
-    read_snapshot,
-    write_snapshot,
-)
+from napari_hspnet.training.resume import SNAPSHOT, Position, read_snapshot, write_snapshot
 from napari_hspnet.training.steps import (
     HALF_TYPES,
     Precision,

@@ -26,7 +26,14 @@ from napari_hspnet.networks.card import ModelCard
 from napari_hspnet.networks.families import build
 from napari_hspnet.networks.state import fill, infer_architecture, plain_state
 
-__all__ = ["LoadedModel", "load_checkpoint", "read_card", "save_checkpoint", "write_atomically"]
+__all__ = [
+    "LoadedModel",
+    "clean_up",
+    "load_checkpoint",
+    "read_card",
+    "save_checkpoint",
+    "write_atomically",
+]
 
 CARD_KEY = "napari_hspnet_card"
 _MAX_HEADER = 100_000_000
@@ -205,6 +212,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             advice="Choose a folder that you may write to, with enough space",
             path=path,
         ) from error
+
+
+def clean_up(path: Path) -> None:
+    """Remove what a kill within `write_atomically` left beside a file."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 def _safetensors() -> Any:

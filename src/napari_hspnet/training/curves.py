@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hspnet.classes import RESEARCH_USE_ONLY
 from napari_hspnet.errors import OutputError
-from napari_hspnet.networks.checkpoint import write_atomically
+from napari_hspnet.networks.checkpoint import clean_up, write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -95,6 +95,8 @@ class Curves:
 
     def __init__(self, folder: Path, step: int) -> None:
         self._folder = folder
+        for name in (TABLE, PICTURE):
+            clean_up(folder / name)
         self.rows = read_curves(folder / TABLE)[:step]
         self._written = 0
         self._new_table()

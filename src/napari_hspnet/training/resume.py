@@ -23,7 +23,6 @@ __all__ = [
     "SNAPSHOT",
     "Position",
     "Snapshot",
-    "clean_up",
     "read_position",
     "read_snapshot",
     "write_snapshot",
@@ -221,12 +220,6 @@ def read_snapshot(path: Path) -> Snapshot | None:
         return Snapshot(position, load(path.read_bytes()), path)
     except (OSError, ValueError, SafetensorError) as error:
         raise _damaged(str(error), path) from error
-
-
-def clean_up(path: Path) -> None:
-    """Remove what a kill in mid-writing left beside a file."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

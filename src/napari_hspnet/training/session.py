@@ -15,6 +15,7 @@ from torch import nn
 
 from napari_hspnet.errors import CancelledError, InputError
 from napari_hspnet.networks.card import IMAGENET_MEAN, IMAGENET_STD
+from napari_hspnet.networks.checkpoint import clean_up
 from napari_hspnet.training.curves import Curves, Row
 from napari_hspnet.training.data import PatchReader
 from napari_hspnet.training.loop import DivergedError
@@ -24,7 +25,6 @@ from napari_hspnet.training.resume import (
     SNAPSHOT,
     Position,
     Snapshot,
-    clean_up,
     read_snapshot,
     write_snapshot,
 )
