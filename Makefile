@@ -30,7 +30,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	@VENV="$(VENV)" bash tools/with-display.sh bash tools/run-tests.sh $(BIN)/python $(PYTEST)
+	@VENV="$(VENV)" bash tools/run-tests.sh $(BIN)/python $(PYTEST)
 
 # A review that kills itself 380 times, 20 times at each place; some minutes.
 crash: $(STAMP)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import sys
 import time
 
@@ -48,8 +50,25 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch):
+    """No test here cuts the power: nothing has to wait for the disk itself."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(scope="session")
+def still_modules():
+    """What is imported stays: the collector, which runs after each test, need not look."""
+    import napari._qt.qt_main_window  # noqa: F401
+
+    import napari_hspnet._qt.dock  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
-def viewer(make_napari_viewer, qtbot):
+def viewer(still_modules, make_napari_viewer, qtbot):
     made = make_napari_viewer(show=True)
     made.window._qt_window.resize(1280, 800)
     qtbot.waitExposed(made.window._qt_window)
@@ -110,12 +129,26 @@ def wide_path(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def wide_case(wide_path):
-    """The folder of its case, as yesterday left it."""
+@pytest.fixture(scope="session")
+def wide_pattern(wide_path, tmp_path_factory):
+    """Its case, as yesterday left it; to be copied."""
     from correcting import yesterdays_case
 
-    return yesterdays_case(wide_path)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("yesterday")))
+        return yesterdays_case(wide_path)
+
+
+@pytest.fixture
+def wide_case(wide_path, wide_pattern):
+    """The folder of its case, where one is looked for."""
+    from napari_hspnet.cases import default_case_folder
+    from napari_hspnet.slides import open_slide
+
+    with open_slide(wide_path) as slide:
+        folder = default_case_folder(slide.info)
+    shutil.copytree(wide_pattern, folder)
+    return folder
 
 
 @pytest.fixture
