@@ -11,7 +11,7 @@ import torch
 
 from napari_hspnet.classes import CIN2, CIN3, SKIPPED
 
-__all__ = ["Strip", "StripRows"]
+__all__ = ["Strip", "StripRows", "labelled"]
 
 _PIXELS = 1 << 17
 """Finished at a time: bounds what the arg max needs beside the strip."""
@@ -48,7 +48,6 @@ class Strip:
         self._window = window
         self._weights = weights
         self._top = 0
-        self._first_class = 5 - channels
         self._sum = torch.zeros(
             (channels, window, width), dtype=torch.float32, device=weights.device
         )
@@ -106,7 +105,7 @@ class Strip:
         for y in range(first, last, step):
             for place, held in self._pieces(y, min(y + step, last)):
                 rows = slice(place.start - y0, place.stop - y0)
-                self._label(self._sum[:, held], classes[rows], score[rows], high[rows])
+                _label(self._sum[:, held], classes[rows], score[rows], high[rows])
         return StripRows(classes.cpu().numpy(), score.cpu().numpy(), high.cpu().numpy())
 
     def _pieces(self, y0: int, y1: int) -> Iterator[tuple[slice, slice]]:
@@ -117,29 +116,35 @@ class Strip:
             yield slice(y0, stop), slice(at, at + stop - y0)
             y0 = stop
 
-    def _label(
-        self,
-        sums: torch.Tensor,
-        classes: torch.Tensor,
-        score: torch.Tensor,
-        high: torch.Tensor,
-    ) -> None:
-        """Labels of some rows; the first of equal classes wins."""
-        # Softmax values of a window add up to one, so the channels' sum is the sum
-        # of the weights; added one by one, it is the same in whatever shape.
-        # Comparing is several times as fast as `max` with indices, and multiplied
-        # marks as `masked_fill`: a later channel's class is the higher number.
-        best, weight = sums[0].clone(), sums[0].clone()
-        classes.fill_(self._first_class)
-        for channel in range(1, sums.shape[0]):
-            _raise(classes, sums[channel] > best, self._first_class + channel)
-            torch.maximum(best, sums[channel], out=best)
-            weight.add_(sums[channel])
-        _raise(classes, weight == 0, SKIPPED)
-        scale = 255.0 / weight.clamp_min_(torch.finfo(torch.float32).tiny)
-        score.copy_(best.mul_(scale).round_().clamp_(0, 255))
-        both = sums[CIN2 - self._first_class] + sums[CIN3 - self._first_class]
-        high.copy_(both.mul_(scale).round_().clamp_(0, 255))
+
+def labelled(sums: torch.Tensor) -> StripRows:
+    """Labels of softmax values, or of their weighted sums, float32 (channels, h, w)."""
+    first = torch.empty_like(sums[0], dtype=torch.uint8)
+    maps = first, torch.empty_like(first), torch.empty_like(first)
+    _label(sums, *maps)
+    return StripRows(*(values.cpu().numpy() for values in maps))
+
+
+def _label(
+    sums: torch.Tensor, classes: torch.Tensor, score: torch.Tensor, high: torch.Tensor
+) -> None:
+    """Labels of some rows; the first of equal classes wins."""
+    # Softmax values of a window add up to one, so the channels' sum is the sum
+    # of the weights; added one by one, it is the same in whatever shape.
+    # Comparing is several times as fast as `max` with indices, and multiplied
+    # marks as `masked_fill`: a later channel's class is the higher number.
+    first_class = 5 - sums.shape[0]
+    best, weight = sums[0].clone(), sums[0].clone()
+    classes.fill_(first_class)
+    for channel in range(1, sums.shape[0]):
+        _raise(classes, sums[channel] > best, first_class + channel)
+        torch.maximum(best, sums[channel], out=best)
+        weight.add_(sums[channel])
+    _raise(classes, weight == 0, SKIPPED)
+    scale = 255.0 / weight.clamp_min_(torch.finfo(torch.float32).tiny)
+    score.copy_(best.mul_(scale).round_().clamp_(0, 255))
+    both = sums[CIN2 - first_class] + sums[CIN3 - first_class]
+    high.copy_(both.mul_(scale).round_().clamp_(0, 255))
 
 
 def _raise(values: torch.Tensor, where: torch.Tensor, to: int) -> None:

@@ -16,7 +16,7 @@ from napari_hspnet.inference.plan import Band, Plan
 from napari_hspnet.inference.tiles import TileReader, tiles_of_window
 from napari_hspnet.slides import GRID_TILE
 
-__all__ = ["Feed", "Window"]
+__all__ = ["Feed", "Window", "row_by_row"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,46 @@ class Window:
     x: int
 
 
-class Feed:
-    """Batches of a band's windows, assembled in a thread two ahead of the device."""
+def row_by_row(plan: Plan, band: Band, reader: TileReader) -> Iterator[Window]:
+    """A band's active windows; tiles are asked for a row ahead, and forgotten when passed."""
 
-    def __init__(self, plan: Plan, band: Band, reader: TileReader, cancel: threading.Event) -> None:
-        self._plan = plan
-        self._band = band
+    def tiles(row: int) -> list[tuple[int, int]]:
+        """Those that a row of windows needs, in the order in which it needs them."""
+        y, window = int(plan.ys[row]), plan.settings.window
+        xs: npt.NDArray[np.intp] = band.xs[band.active[row]]
+        return list(dict.fromkeys(key for x in xs for key in tiles_of_window(y, int(x), window)))
+
+    for row in range(plan.ys.size):
+        y = int(plan.ys[row])
+        columns = np.flatnonzero(band.active[row])
+        if columns.size:
+            reader.forget(above=y // GRID_TILE)
+            reader.want(tiles(row))
+            if row + 1 < plan.ys.size:
+                reader.want(tiles(row + 1))
+        for column in columns:
+            yield Window(row, int(column), y, int(band.xs[column]))
+
+
+class Feed:
+    """Batches of windows, assembled in a thread two ahead of the device.
+
+    Parameters
+    ----------
+    places : iterator of Window
+        Gone through in that thread.
+    window : int
+        Side in label pixels.
+    reader : TileReader
+        Used by that thread alone.
+    cancel : threading.Event
+    """
+
+    def __init__(
+        self, places: Iterator[Window], window: int, reader: TileReader, cancel: threading.Event
+    ) -> None:
+        self._places = places
+        self._window = window
         self._reader = reader
         self._cancel = cancel
         self._stop = threading.Event()
@@ -56,7 +90,7 @@ class Feed:
                 self._thread.join(0.02)
 
     def batches(self, size: Callable[[], int]) -> Iterator[tuple[list[Window], torch.Tensor]]:
-        """The windows with their pixels, uint8 (n, window, window, 3), row by row."""
+        """The windows with their pixels, uint8 (n, window, window, 3), in order."""
         self._size = size
         self._thread.start()
         while True:
@@ -77,7 +111,7 @@ class Feed:
     def _work(self) -> None:
         try:
             pending: list[Window] = []
-            for place in self._windows():
+            for place in self._places:
                 pending.append(place)
                 if len(pending) >= self._size():
                     self._put((pending, self._assemble(pending)))
@@ -98,26 +132,8 @@ class Feed:
             except queue.Full:
                 continue
 
-    def _windows(self) -> Iterator[Window]:
-        for row in range(self._plan.ys.size):
-            y = int(self._plan.ys[row])
-            columns = np.flatnonzero(self._band.active[row])
-            if columns.size:
-                self._reader.forget(above=y // GRID_TILE)
-                self._reader.want(self._tiles(row))
-                if row + 1 < self._plan.ys.size:
-                    self._reader.want(self._tiles(row + 1))
-            for column in columns:
-                yield Window(row, int(column), y, int(self._band.xs[column]))
-
-    def _tiles(self, row: int) -> list[tuple[int, int]]:
-        """The tiles that a row of windows needs, in the order in which it needs them."""
-        y, window = int(self._plan.ys[row]), self._plan.settings.window
-        xs: npt.NDArray[np.intp] = self._band.xs[self._band.active[row]]
-        return list(dict.fromkeys(key for x in xs for key in tiles_of_window(y, int(x), window)))
-
     def _assemble(self, places: list[Window]) -> torch.Tensor:
-        window = self._plan.settings.window
+        window = self._window
         pixels = np.empty((len(places), window, window, 3), dtype=np.uint8)
         for place, out in zip(places, pixels, strict=True):
             self._reader.cut(place.y, place.x, window, out)

@@ -64,6 +64,11 @@ class TileReader:
         with self._lock:
             return frozenset(self._unreadable)
 
+    @property
+    def held(self) -> int:
+        """How many tiles are in memory, or on their way."""
+        return len(self._tiles)
+
     def want(self, keys: Sequence[Key]) -> None:
         """Begin to read tiles that will be needed soon."""
         for key in keys:

@@ -170,4 +170,6 @@ def _scan_convert(
             continue
         (ya, xa), (yb, xb) = start[crossing].T, stop[crossing].T
         at = np.sort(xa + (y - ya) * (xb - xa) / (yb - ya))
-        inside[row] |= np.searchsorted(at, xs, side="right") % 2 == 1
+        ends = np.searchsorted(xs, at, side="left")
+        for left, right in zip(ends[::2], ends[1::2], strict=True):
+            inside[row, left:right] = True
