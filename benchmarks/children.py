@@ -14,11 +14,21 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 
-def measure(script: str, *arguments: str, timeout: float = 3600) -> dict[str, float]:
-    """Run a benchmark script as a child and return the JSON of its last line."""
+def measure(
+    script: str, *arguments: str, timeout: float = 3600, python: str = ""
+) -> dict[str, float]:
+    """Run a benchmark script as a child and return the JSON of its last line.
+
+    `python` is the interpreter of another environment, for peers that cannot share ours;
+    it finds our package in its source folder.
+    """
+    environment = dict(os.environ)
+    if python:
+        environment["PYTHONPATH"] = str(HERE.parent / "src")
     done = subprocess.run(
-        [sys.executable, str(HERE / script), "--child", *arguments],
+        [python or sys.executable, str(HERE / script), "--child", *arguments],
         check=False,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -29,13 +39,20 @@ def measure(script: str, *arguments: str, timeout: float = 3600) -> dict[str, fl
 
 
 def interleaved(
-    script: str, kinds: Sequence[Sequence[str]], repeats: int
+    script: str,
+    kinds: Sequence[Sequence[str]],
+    repeats: int,
+    pythons: Sequence[str] | None = None,
 ) -> list[list[dict[str, float]]]:
-    """Run each kind once, then each again, so that drift of the machine hits all alike."""
+    """Run each kind once, then each again, so that drift of the machine hits all alike.
+
+    `pythons` holds an interpreter for each kind, empty for our own.
+    """
     results: list[list[dict[str, float]]] = [[] for _ in kinds]
+    others = pythons or [""] * len(kinds)
     for _ in range(repeats):
-        for found, kind in zip(results, kinds, strict=True):
-            found.append(measure(script, *kind))
+        for found, kind, python in zip(results, kinds, others, strict=True):
+            found.append(measure(script, *kind, python=python))
     return results
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import tiatoolbox_run
 from children import interleaved, machine, spread
 from napari_hspnet.jobs.threads import let_threads_sleep
 
@@ -33,6 +34,7 @@ KINDS = {
     "monai-last": "MONAI, channels last, 4 at a time",
     "monai-compiled": "MONAI, torch.compile, channels last, 4 at a time",
     "naive": "a plain loop, eager",
+    "tiatoolbox": "TIAToolbox, channels last, 4 at a time, no Gaussian",
 }
 
 
@@ -117,10 +119,12 @@ def child(kind: str, name: str, side: int, folder: str) -> dict[str, float | str
 
     model = engine_cpu._model(name)
     pixels, window = _crop(model, side), model.card.window
-    batch = 4 if kind in ("monai-last", "monai-compiled") else 1
+    batch = 4 if kind in ("monai-last", "monai-compiled", tiatoolbox_run.KIND) else 1
     found: dict[str, float | str] = {"windows": len(peers.starts(side, window)) ** 2}
     if kind.startswith("monai"):
         import monai.inferers  # noqa: F401  imports are not what is measured
+    if kind == tiatoolbox_run.KIND:
+        tiatoolbox_run.load()
     found["before_gb"] = peers.peak_gb()
     labels = None
     with torch.inference_mode():
@@ -140,6 +144,8 @@ def child(kind: str, name: str, side: int, folder: str) -> dict[str, float | str
                 with peers.measured() as cost:
                     if kind == "naive":
                         labels = peers.naive(pixels, model, batch, predict=predict)
+                    elif kind == tiatoolbox_run.KIND:
+                        labels = tiatoolbox_run.segment(pixels, model, batch, predict=predict)
                     else:
                         labels = peers.monai(pixels, model, batch, predict=predict)
                 found["cpu"] = cost.cpu / int(found["windows"])
@@ -149,13 +155,17 @@ def child(kind: str, name: str, side: int, folder: str) -> dict[str, float | str
     return {**found, "peak_gb": peers.peak_gb(), "load": peers.load()}
 
 
-def _table(name: str, side: int, kinds: list[str], repeats: int) -> None:
+def _table(name: str, side: int, kinds: list[str], repeats: int, tiatoolbox: str) -> None:
+    absent = [kind for kind in kinds if kind == tiatoolbox_run.KIND and not tiatoolbox]
+    kinds = [kind for kind in kinds if kind not in absent]
+    pythons = [tiatoolbox if kind == tiatoolbox_run.KIND else "" for kind in kinds]
     with tempfile.TemporaryDirectory() as folder:
         arguments = [(kind, name, str(side), folder) for kind in kinds]
         # So that "auto" has measured the back ends before anything is timed.
         if "ours-auto" in kinds:
             interleaved("engine_peers.py", [("ours-auto", name, str(side), folder)], 1)
-        results = dict(zip(kinds, interleaved("engine_peers.py", arguments, repeats), strict=True))
+        measured = interleaved("engine_peers.py", arguments, repeats, pythons)
+        results = dict(zip(kinds, measured, strict=True))
         labels = {p.stem: np.load(p) for p in Path(folder).glob("*.npy")}
     ours = results["ours-eager"]
     print(
@@ -181,6 +191,8 @@ def _table(name: str, side: int, kinds: list[str], repeats: int) -> None:
             f"| {'' if unlike is None else f'{unlike:.1g}'} "
             f"| {min(loads):.1f} to {max(loads):.1f} |"
         )
+    for kind in absent:
+        print(f"| {KINDS[kind]} | not installed here | | | | | | | |")
 
 
 def _ratio(this: list[dict], ours: list[dict], what: str) -> float:
@@ -195,6 +207,7 @@ def main() -> None:
     parser.add_argument("--models", default="demo,resnet34")
     parser.add_argument("--sides", default="1000,600", help="pixels for each model")
     parser.add_argument("--kinds", default=",".join(KINDS), help="ours-eager is always run")
+    tiatoolbox_run.add_option(parser)
     options = parser.parse_args()
     let_threads_sleep()
     if options.child:
@@ -208,7 +221,7 @@ def main() -> None:
     )
     models = options.models.split(",")
     for name, side in zip(models, options.sides.split(","), strict=True):
-        _table(name, int(side), kinds, options.repeats)
+        _table(name, int(side), kinds, options.repeats, options.tiatoolbox)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ USUAL = (
     "exports",
     "paper",
 )
-LONG = ("largest_slide", "modes", "teach")
+LONG = ("largest_slide", "modes", "teach", "panning")
 ALL = (*USUAL, *LONG)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+import tiatoolbox_run
 from children import interleaved, machine, measure, spread
 from napari_hspnet.jobs.threads import let_threads_sleep
 
@@ -27,6 +28,7 @@ KINDS = {
     "monai-16": "MONAI, 16 at a time",
     "monai-buffered": "MONAI, 4 at a time, buffered",
     "naive": "a plain loop",
+    "tiatoolbox": "TIAToolbox, 4 at a time, no Gaussian",
 }
 
 
@@ -42,12 +44,16 @@ def child(kind: str, side: int, out: str) -> dict[str, float]:
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     if kind.startswith("monai"):
         import monai.inferers  # noqa: F401  imports are not what is measured
+    if kind == tiatoolbox_run.KIND:
+        tiatoolbox_run.load()
     before = peers.peak_gb()
     with torch.inference_mode(), peers.measured() as cost:
         if kind == "ours":
             labels = peers.ours(pixels, model)
         elif kind == "naive":
             labels = peers.naive(pixels, model, batch)
+        elif kind == tiatoolbox_run.KIND:
+            labels = tiatoolbox_run.segment(pixels, model, batch)
         else:
             labels = peers.monai(pixels, model, batch, buffered=kind == "monai-buffered")
     windows = len(peers.starts(side, WINDOW)) ** 2
@@ -81,16 +87,23 @@ def memory_child(height: int, width: int, band: int) -> dict[str, float]:
     }
 
 
-def _times(kinds: list[str], side: int, repeats: int) -> None:
+def _times(kinds: list[str], side: int, repeats: int, tiatoolbox: str) -> None:
+    absent = [kind for kind in kinds if kind == tiatoolbox_run.KIND and not tiatoolbox]
+    kinds = [kind for kind in kinds if kind not in absent]
+    pythons = [tiatoolbox if kind == tiatoolbox_run.KIND else "" for kind in kinds]
     with tempfile.TemporaryDirectory() as folder:
         outs = {kind: str(Path(folder) / f"{kind}.npy") for kind in kinds}
         arguments = [("time", kind, str(side), outs[kind]) for kind in kinds]
-        results = dict(zip(kinds, interleaved("stitching.py", arguments, repeats), strict=True))
+        measured = interleaved("stitching.py", arguments, repeats, pythons)
+        results = dict(zip(kinds, measured, strict=True))
         ours = np.load(outs["ours"])
         differ = {kind: f"{(np.load(outs[kind]) != ours).mean():.1g}" for kind in kinds}
     if "monai-buffered" in differ:
         # The null network's logits go by the order of windows, which is another there.
         differ["monai-buffered"] = "not comparable"
+    if tiatoolbox_run.KIND in differ:
+        # Equal weights and a Gaussian give random logits other labels.
+        differ[tiatoolbox_run.KIND] = "not comparable"
     print(
         f"Stitching {side} x {side} px, window {WINDOW}, stride 100, "
         f"{results['ours'][0]['windows']:.0f} windows, {repeats} repeats ({machine()}); "
@@ -112,6 +125,8 @@ def _times(kinds: list[str], side: int, repeats: int) -> None:
             f"| {max(r['peak_gb'] for r in found):.2f} | {found[0]['before_gb']:.2f} "
             f"| {differ[kind]} | {min(loads):.1f} to {max(loads):.1f} |"
         )
+    for kind in absent:
+        print(f"| {KINDS[kind]} | not installed here | | | | | | | |")
 
 
 def _ratio(this: list[dict[str, float]], ours: list[dict[str, float]], what: str) -> float:
@@ -150,6 +165,7 @@ def main() -> None:
     )
     parser.add_argument("--memory", default="4000,16000,40000", help="sides; empty for none")
     parser.add_argument("--band", type=int, default=16384, help="columns that a band holds")
+    tiatoolbox_run.add_option(parser)
     options = parser.parse_args()
     let_threads_sleep()
     if options.child:
@@ -163,7 +179,7 @@ def main() -> None:
         return
     kinds = list(dict.fromkeys(["ours", *options.kinds.split(",")]))
     if options.repeats:
-        _times(kinds, options.side, options.repeats)
+        _times(kinds, options.side, options.repeats, options.tiatoolbox)
     if options.memory:
         _memory([int(side) for side in options.memory.split(",")], options.band)
 
