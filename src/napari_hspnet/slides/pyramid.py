@@ -22,7 +22,10 @@ __all__ = ["DisplayPyramid", "display_pyramid"]
 Pixels = npt.NDArray[np.uint8]
 OnError = Callable[[SlideReadError], None]
 
-_CHUNK = 2048
+_CHUNK = 512
+"""napari reads, and hands to the GPU, all chunks that the view touches."""
+
+_LARGEST_TILE = 2048
 _COARSE_ENOUGH = 64_000_000
 _COARSEST = 16_000_000
 _SHRINK = 4
@@ -104,8 +107,7 @@ def display_pyramid(slide: Slide, on_error: OnError | None = None) -> DisplayPyr
 class _Source:
     """An array-like of (H, W, 3) uint8 that reads what is indexed.
 
-    Dask hands down the part of a chunk that is wanted, not the whole chunk, so
-    large chunks keep the graph small and cost no needless reading.
+    Dask hands down the part of a chunk that is wanted, not the whole chunk.
     """
 
     dtype = np.dtype(np.uint8)
@@ -136,7 +138,7 @@ class _Stored(_Source):
         super().__init__(shape, tuple(_chunk_side(side) for side in stored.tile))  # type: ignore[arg-type]
         self._slide, self._level, self._on_error = slide, level, on_error
         self._size = stored.shape
-        self._tile = tuple(min(max(side, 64), _CHUNK) for side in stored.tile)
+        self._tile = tuple(min(max(side, 64), _LARGEST_TILE) for side in stored.tile)
         self._bad: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
 

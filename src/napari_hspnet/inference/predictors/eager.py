@@ -42,9 +42,9 @@ class Eager(Predictor):
         self._dtype = dtype_of(subject.precision)
         std = torch.tensor(subject.std, dtype=torch.float32)
         scale = 1.0 / (255.0 * std)
-        self._scale = scale.to(subject.device).view(1, 3, 1, 1)
+        self._scale = scale.to(subject.device)
         shift = -torch.tensor(subject.mean, dtype=torch.float32) / std
-        self._shift = shift.to(subject.device).view(1, 3, 1, 1)
+        self._shift = shift.to(subject.device)
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     @classmethod
@@ -66,9 +66,10 @@ class Eager(Predictor):
         self._hooks = []
 
     def _run(self, windows: Tensor) -> Tensor:
-        # A permuted (n, h, w, 3) tensor is channels_last already: no copy.
-        batch = windows.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        inputs = batch.float().mul_(self._scale).add_(self._shift)
+        rows = in_rows(windows, self.device)
+        width = windows.shape[2]
+        rows.mul_(self._scale.repeat(width)).add_(self._shift.repeat(width))
+        inputs = from_rows(rows)
         network = self.subject.network
         if self._dtype is torch.float32:
             return as_logits(network(inputs))
@@ -217,14 +218,29 @@ def folded_network(subject: Subject, savings: Savings | None = None) -> FoldedHS
 
 
 def mean_of(subject: Subject) -> Tensor:
-    """(1, 3, 1, 1), mean RGB in 0 to 255, on the device."""
+    """(3,), mean RGB in 0 to 255, on the device."""
     mean = 255.0 * torch.tensor(subject.mean, dtype=torch.float32)
-    return mean.to(subject.device).view(1, 3, 1, 1)
+    return mean.to(subject.device)
 
 
 def centred(windows: Tensor, mean: Tensor) -> Tensor:
     """uint8 (n, h, w, 3) as float32 (n, 3, h, w) less `mean`, on its device, channels last."""
-    return windows.to(mean.device, non_blocking=True).permute(0, 3, 1, 2).float().sub_(mean)
+    rows = in_rows(windows, mean.device)
+    return from_rows(rows.sub_(mean.repeat(windows.shape[2])))
+
+
+def in_rows(windows: Tensor, device: torch.device) -> Tensor:
+    """uint8 (n, h, w, 3) as float32 (n, h, 3 w), on the device.
+
+    A value for each channel, repeated along a row, is taken from these in less than half
+    the time that it takes where the last axis has three entries.
+    """
+    return windows.to(device, non_blocking=True).flatten(2).float()
+
+
+def from_rows(rows: Tensor) -> Tensor:
+    """(n, h, 3 w) as (n, 3, h, w): channels last already, no copy."""
+    return rows.view(*rows.shape[:2], -1, 3).permute(0, 3, 1, 2)
 
 
 def lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:

@@ -197,7 +197,9 @@ class CudaGraph(Predictor):
             lay_out(network, torch.channels_last)
             if fused:
                 fuse(network)
-            return FromPixels(network, mean_of(self.subject), dtype_of(self.precision))
+            return FromPixels(
+                network, mean_of(self.subject).view(1, 3, 1, 1), dtype_of(self.precision)
+            )
 
     def _forget(self) -> None:
         self._replay = self._pixels = None
