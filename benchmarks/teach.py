@@ -1,9 +1,9 @@
 """What ten corrected regions teach, and what is lost: `make bench BENCH=teach`.
 
-A scripted reviewer corrects two regions on each of five phantom slides from another
+A scripted reviewer corrects two regions on each of seven phantom slides from another
 laboratory (domain C: other stain, older scanner) to their truth. The demo model, which
-knows domain A alone, is fine-tuned on them as in use, which holds a patient of the
-five back; then parent and candidate are judged on 24 other slides, each of another
+knows domain A alone, is fine-tuned on them as in use, which holds four regions back and
+learns from ten; then parent and candidate are judged on 24 other slides, each of another
 patient, of the new domain and on the same 24 of the old one. With and without replay
 and distillation, three seeds; each seed has slides of its own.
 
@@ -33,7 +33,7 @@ GAIN, LOSS = 0.10, 0.01
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--domain", default="C")
-    parser.add_argument("--patients", type=int, default=5, help="slides of two regions each")
+    parser.add_argument("--patients", type=int, default=7, help="slides of two regions each")
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--keep", type=float, default=0.5, help="as `finetune --keep`")
