@@ -76,7 +76,11 @@ def slide_file(folder: Path) -> Path:
 
 
 def case_of(
-    slide: Path, corrected: int | None = None, state: str = "reviewed", regions=BOXES
+    slide: Path,
+    corrected: int | None = None,
+    state: str = "reviewed",
+    regions=BOXES,
+    run_on: Region | None = None,
 ) -> Path:
     """The slide's case: a run, regions, and so many CIN2 spots corrected (all without)."""
     said = truth()
@@ -86,7 +90,7 @@ def case_of(
     with Case.open_or_create(folder, info, LabelGrid.of(info)) as case:
         record = run_record("tiny")
         record.region.clear()
-        record.region.update(Region.slide().to_dict())
+        record.region.update((run_on or Region.slide()).to_dict())
         run = case.start_run(record)
         run.write(block(0, 0, predicted()))
         run.finish(1.0)
@@ -103,13 +107,13 @@ def case_of(
     return folder
 
 
-def small_model(path: Path, name: str = "tiny", seed: int = 0) -> Path:
+def small_model(path: Path, name: str = "tiny", seed: int = 0, **card) -> Path:
     """A model that knows nothing yet; large windows, so that judging takes few of them."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = build(ARCHITECTURE)
-    card = ModelCard(name, ARCHITECTURE, window=128, trained_on="nothing", synthetic=True)
-    save_checkpoint(path, network, card)
+    said = {"window": 128, "trained_on": "nothing", "synthetic": True, **card}
+    save_checkpoint(path, network, ModelCard(name, ARCHITECTURE, **said))
     return path
 
 
@@ -194,6 +198,16 @@ def result_of(verdict: Verdict, folder: Path, pictures=()) -> FinetuneResult:
         [list(one) for one in pictures],
     )
     return FinetuneResult(path, sha256, done, Prepared({}, "", ""), ())
+
+
+def waiting_model(
+    verdict: Verdict | dict, folder: Path, parent: str, seed: int = 7, note: str = "fine-tuned"
+) -> str:
+    """A candidate as a fine-tuning of yesterday has left it; returns its SHA-256."""
+    said = verdict if isinstance(verdict, dict) else verdict.to_json()
+    card = {"parent": parent, "metrics": {"verdict": said}}
+    path = small_model(folder / f"taught {seed}.safetensors", "taught", seed, **card)
+    return Registry().add(path, "candidate", ANN, f"{note} from {parent[:12]}").sha256
 
 
 def learned(dock, qtbot, wait):

@@ -15,6 +15,7 @@ from qtpy.QtTest import QTest
 from teaching import (
     ANN,
     BOXES,
+    GOOD,
     LONG,
     SIDE,
     alive,
@@ -23,6 +24,7 @@ from teaching import (
     config_file,
     learned,
     predicted,
+    result_of,
     slide_file,
     small_model,
     spots,
@@ -30,9 +32,12 @@ from teaching import (
 )
 
 from napari_hspnet._qt.slots import RECORDER
+from napari_hspnet._qt.teach_undecided import looked_at_again, undecided
+from napari_hspnet._qt.teach_work import Parent
 from napari_hspnet.cases import Case
 from napari_hspnet.errors import OutOfMemoryError, OutputError
 from napari_hspnet.networks.registry import Registry
+from napari_hspnet.slides import Region
 from napari_hspnet.training.loop import DivergedError
 
 pytestmark = pytest.mark.gui
@@ -149,6 +154,12 @@ def test_from_corrections_to_a_new_overlay(open_window, viewer, canvas, qtbot, w
     assert not cut_off(view)
 
     parent = dock.control.model.sha256
+    # Were the window closed now, the next one would find all of it.
+    (waiting,) = undecided(Parent("tiny", tiny, parent))
+    again, now = looked_at_again(waiting).done, dock.outcome._result.done
+    assert (again.sha256, again.verdict, again.text) == (now.sha256, now.verdict, now.text)
+    assert (again.advised, again.pictures) == (now.advised, now.pictures)
+    assert again.pictures
     click(qtbot, view.verdict.accept)
     wait(lambda: dock.control.model is not None and dock.control.model.sha256 != parent)
     child = dock.control.model.sha256
@@ -177,6 +188,35 @@ def test_from_corrections_to_a_new_overlay(open_window, viewer, canvas, qtbot, w
     assert Registry().get(child).state == "accepted"
     assert not view.verdict.back.isVisible()
     assert children() == before
+
+
+@pytest.mark.parametrize("kind", ["shapes", "view"])
+def test_it_segments_again_exactly_where_the_last_run_was(
+    kind, open_window, viewer, tmp_path, tiny, qtbot, wait
+):
+    corner = [(100.0, 120.0), (100.0, 391.5), (380.25, 391.5), (380.25, 120.0)]
+    triangle = [(500.0, 500.0), (500.0, 720.0), (700.0, 610.0)]
+    region = Region.shapes([corner, triangle] if kind == "shapes" else [corner], kind)
+    dock = open_window(run_on=region)
+    model = dock.control.model
+    dock.outcome.show(result_of(GOOD, tmp_path), Parent(model.card.name, model.path, model.sha256))
+    click(qtbot, dock.teach_view.verdict.accept)
+    again = dock.teach_view.verdict.again
+    wait(lambda: again.isVisible() and again.isEnabled())
+    # Far from it, and with something else chosen.
+    show(viewer, 2000, 2000)
+    dock.segment_view.set_target("slide")
+    click(qtbot, again)
+    wait(lambda: dock.control.running)
+    wait(lambda: not dock.control.running, LONG)
+    newest, before = dock.slides.active.session.runs[:2]
+    assert Region.from_dict(newest.record.region) == region
+    assert newest.record.region == before.record.region
+    assert newest.record.model_sha256 == dock.control.model.sha256 != model.sha256
+    assert dock.segment_view.target == "slide"
+    y, x = viewer.scene.camera.center[-2:]
+    assert y < 700
+    assert x < 720
 
 
 def test_cancelled_the_model_is_as_it_was_and_one_can_go_on(taught, qtbot, wait):

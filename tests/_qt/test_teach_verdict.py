@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from exchanging import click, cut_off, open_section
 from PIL import Image
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QDesktopServices, QImage
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QMessageBox, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 from teaching import ANN, BAD, FEW, GOOD, result_of, small_model
 
+from napari_hspnet._qt.teach_view import TeachView
 from napari_hspnet._qt.teach_work import Parent
 from napari_hspnet.errors import OutputError
 from napari_hspnet.networks.registry import Registry
@@ -200,3 +202,61 @@ def test_a_long_curve_keeps_its_ends(verdict):
     assert curves.losses[0] == 5000.0
     assert curves.losses[-1] == 1.0
     assert list(curves.losses) == sorted(curves.losses, reverse=True)
+
+
+LONG_TEXT = (
+    "On the regions held back Dice for CIN2 rose from 0.61 to 0.70 (95 % interval of the "
+    "difference +0.04 to +0.13), agreement at CIN2+ rose from 0.71 to 0.79 (-0.01 to +0.15); "
+    "on the reference set nothing was lost for certain.\nToo little was held back to judge "
+    "CIN3.\nThe reference set is synthetic: phantoms alone are no safety reference for real "
+    "slides.\n(4 regions of 2 patients, 1.20 mm²; intervals by patient (2) or by region, "
+    "whichever is wider: so few patients alone would make them too narrow)\nAccept?"
+)
+
+
+@pytest.fixture
+def column(qtbot):
+    """The section as the dock holds it, so many pixels wide, with all that it can show."""
+
+    def shown(width):
+        view = TeachView()
+        content = QWidget()
+        content.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(2, 0, 4, 4)
+        layout.addWidget(view)
+        layout.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(content)
+        area.resize(width, 500)
+        qtbot.addWidget(area)
+        area.show()
+        verdict = GOOD.to_json()
+        verdict["held_back"]["changes"]["dice_CIN2"]["interval"] = [-0.28, 0.34]
+        verdict["reference"] = {**verdict["held_back"], "synthetic": True}
+        view.verdict.show_verdict("Better", LONG_TEXT, verdict, (("", LONG_TEXT),), True)
+        qtbot.wait(100)
+        # Nothing else holds it.
+        view.area = area
+        return view
+
+    return shown
+
+
+@pytest.mark.parametrize("width", [300, 320, 360, 420])
+def test_the_whole_text_stands_above_the_table(column, width, qtbot):
+    verdict = column(width).verdict
+    # As where letters are larger: the table needs more than there is.
+    verdict.held.setMinimumWidth(width + 20)
+    qtbot.wait(100)
+    text = verdict.text
+    assert text.height() >= text.heightForWidth(text.width())
+    bottom = text.mapTo(verdict, QPoint(0, text.height())).y()
+    assert bottom <= verdict.held.y()
+    assert verdict.caption.height() >= verdict.caption.heightForWidth(verdict.caption.width())
+
+
+def test_a_synthetic_reference_set_fits_beside_its_figures(column):
+    assert not cut_off(column(320))

@@ -99,8 +99,8 @@ class SegmentControl(QObject):
         y0, x0, y1, x1 = seen
         return Region.rectangle(y0, x0, y1 - y0, x1 - x0)
 
-    def why_not(self) -> str:
-        """Why nothing can be segmented now; empty if it can."""
+    def why_not(self, region: Region | None = None) -> str:
+        """Why this region, or what is chosen, cannot be segmented now; empty if it can."""
         entry, model = self._slides.active, self._models.loaded
         if entry is None:
             return "Open a slide first."
@@ -118,10 +118,11 @@ class SegmentControl(QObject):
             return f"{entry.session.read_only_because}; results can only be looked at here."
         if self.running is not None:
             return "A run is under way."
-        try:
-            self.region()
-        except RegionError as error:
-            return sentence(error)
+        if region is None:
+            try:
+                self.region()
+            except RegionError as error:
+                return sentence(error)
         return ""
 
     @slot
@@ -235,14 +236,21 @@ class SegmentControl(QObject):
         self._view.set_target(target)
 
     @slot
-    def segment(self) -> None:
-        """Start a run."""
-        why_not = self.why_not()
+    def segment(self, region: Region | None = None) -> None:
+        """Start a run.
+
+        Parameters
+        ----------
+        region : Region, optional
+            On this; without, on what is chosen.
+        """
+        why_not = self.why_not(region)
         entry, model = self._slides.active, self._models.loaded
         if why_not or entry is None or model is None:
             self._view.error.say(why_not, "error")
             return
-        region = self.region()
+        if region is None:
+            region = self.region()
         if self._view.target == "shapes":
             entry.layers.stop_drawing()
             self._view.set_drawing(False)

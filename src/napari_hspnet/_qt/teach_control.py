@@ -16,6 +16,7 @@ from napari_hspnet._qt.saver import Saver
 from napari_hspnet._qt.slides_control import OpenSlide, SlidesControl
 from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.teach_view import SourceRow, TeachView
+from napari_hspnet._qt.teach_waiting import TeachWaiting
 from napari_hspnet._qt.teach_words import Account, account_of, step_text, told_text
 from napari_hspnet._qt.teach_work import Asked, Parent, can_go_on, learn, plan, remembered
 from napari_hspnet._qt.tell import notify
@@ -43,7 +44,7 @@ class TeachControl(QObject):
 
     running_changed = Signal()
     learned = Signal(object, object)
-    """(`FinetuneResult`, `Parent`): a new model is there."""
+    """(`FinetuneResult`, `Parent`): a new model is there, or one that waits is shown again."""
 
     def __init__(
         self,
@@ -88,6 +89,8 @@ class TeachControl(QObject):
         ):
             signal.connect(self.refresh)
         saver.corrected.connect(self._corrected)
+        self._waiting = TeachWaiting(view, jobs, models, self)
+        self._waiting.shown.connect(self._show_again)
         self.refresh()
         self._look_for_former()
 
@@ -298,6 +301,12 @@ class TeachControl(QObject):
         assert parent is not None
         self.learned.emit(result, parent)
         self.refresh()
+
+    @slot
+    def _show_again(self, result: FinetuneResult, parent: Parent) -> None:
+        if not self.running:
+            self.learned.emit(result, parent)
+            self.refresh()
 
     @slot
     def _failed(self, error: Exception) -> None:

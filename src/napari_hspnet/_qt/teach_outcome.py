@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QMessageBox
 
 from napari_hspnet._qt import camera
 from napari_hspnet._qt.model_control import ModelControl
-from napari_hspnet._qt.regions import region_from_shapes
 from napari_hspnet._qt.segment_control import SegmentControl
 from napari_hspnet._qt.slides_control import OpenSlide, SlidesControl
 from napari_hspnet._qt.slots import slot
@@ -20,7 +19,6 @@ from napari_hspnet._qt.teach_words import alarming, joined
 from napari_hspnet._qt.teach_work import Parent, accept, go_back, refuse
 from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.work import Job, Jobs
-from napari_hspnet.errors import HspnetError
 from napari_hspnet.slides import Region
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ _TITLES = {
 }
 _AGAIN = {
     "slide": "The whole slide with the new model",
-    "shapes": "The drawn regions with the new model",
+    "shapes": "The regions of the last run, with the new model",
     "view": "Where the last run was, with the new model",
 }
 
@@ -92,7 +90,7 @@ class TeachOutcome(QObject):
             _TITLES.get(done.decision, done.decision),
             done.text,
             done.verdict,
-            getattr(done, "pictures", ()),
+            done.pictures,
             done.advised,
         )
 
@@ -219,53 +217,36 @@ class TeachOutcome(QObject):
         if self._view.after_row.isHidden():
             return
         entry = self._slides.active
-        target = None if entry is None else self._target(entry)
-        if target is None:
+        region = None if entry is None else _last_region(entry)
+        if region is None:
             self._view.allow_again("Nothing is segmented on this slide yet.", "")
-            return
-        why_not = ""
-        if self._models.loading:
-            why_not = "The model is being loaded."
-        elif self._segmenting.running is not None:
-            why_not = "A run is under way."
-        self._view.allow_again(why_not, _AGAIN[target])
+        else:
+            self._view.allow_again(self._segmenting.why_not(region), _AGAIN.get(region.kind, ""))
 
     @slot
     def segment_again(self) -> None:
-        """Run the new model where the last run was; corrections stay on top."""
+        """Run the new model exactly where the last run was; corrections stay on top."""
         entry = self._slides.active
-        target = None if entry is None else self._target(entry)
-        if entry is None or target is None:
+        region = None if entry is None else _last_region(entry)
+        if region is None:
             return
-        if target == "view":
-            self._show_last_run(entry)
-        self._segmenting.choose(target)
-        why_not = self._segmenting.why_not()
+        why_not = self._segmenting.why_not(region)
         if why_not:
             self._view.told.say(why_not, "warning")
-        else:
-            self._segmenting.segment()
+            return
+        self._bring_into_sight(region)
+        self._segmenting.segment(region)
 
-    def _target(self, entry: OpenSlide) -> str | None:
-        """What Segment has to be set to for the topmost run's region; None without a run."""
-        region = _last_region(entry)
-        if region is None or region.kind == "slide":
-            return None if region is None else "slide"
-        layer = entry.layers.regions
-        if layer is not None and len(layer.data):
-            try:
-                if region_from_shapes(layer) == region:
-                    return "shapes"
-            except HspnetError:
-                return "view"
-        return "view"
-
-    def _show_last_run(self, entry: OpenSlide) -> None:
-        region = _last_region(entry)
-        assert region is not None
+    def _bring_into_sight(self, region: Region) -> None:
+        """Go to a region of which nothing is seen."""
         points = [point for polygon in region.polygons for point in polygon]
+        if not points:
+            return
         ys, xs = zip(*points, strict=True)
-        camera.show_box(self._viewer, (min(ys), min(xs), max(ys), max(xs)), margin=1.0)
+        box = min(ys), min(xs), max(ys), max(xs)
+        y0, x0, y1, x1 = camera.view_of(self._viewer)
+        if box[0] >= y1 or box[2] <= y0 or box[1] >= x1 or box[3] <= x0:
+            camera.show_box(self._viewer, box)
 
 
 def _last_region(entry: OpenSlide) -> Region | None:

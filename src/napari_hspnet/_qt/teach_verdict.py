@@ -58,7 +58,7 @@ class VerdictTable(QWidget):
         cell.setStyleSheet(style)
         cell.setProperty("kind", _KINDS.get(decision, ""))
         side = Qt.AlignmentFlag.AlignRight if column else Qt.AlignmentFlag.AlignLeft
-        self._grid.addWidget(cell, line, column, side)
+        self._grid.addWidget(cell, line, column, side | Qt.AlignmentFlag.AlignBottom)
 
 
 class VerdictView(QWidget):
@@ -73,6 +73,9 @@ class VerdictView(QWidget):
 
     picture_wanted = Signal(str)
     """A picture is to be read, and handed to `show_picture`."""
+
+    changed = Signal()
+    """A verdict is shown, decided or gone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,6 +112,9 @@ class VerdictView(QWidget):
         self.back = button("Go back", "Use the model before this one again", "teach_back")
         self.told = Note(name="teach_decided")
         self.told.setTextFormat(Qt.TextFormat.PlainText)
+        # Where its widest part is wider than the dock, Qt would ask how high the text is
+        # at that width, and give it too little.
+        self.setMinimumWidth(1)
         self._lay_out()
         self._connect()
         self.clear()
@@ -147,6 +153,12 @@ class VerdictView(QWidget):
         self._pictures = ()
         self.told.say("")
         self.hide()
+        self.changed.emit()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a verdict is shown that nobody has decided on."""
+        return not self.isHidden() and not self.decide_row.isHidden()
 
     def show_verdict(
         self,
@@ -178,7 +190,8 @@ class VerdictView(QWidget):
         if reference is None:
             self.reference.show_rows("", ())
         else:
-            name = "Synthetic reference" if reference["synthetic"] else "Reference set"
+            # In one line it would not fit beside the figures.
+            name = "Synthetic\nreference" if reference["synthetic"] else "Reference set"
             self.reference.show_rows(name, verdict_rows(reference))
         self._pictures, self._at = tuple((str(p), str(c)) for p, c in pictures), 0
         self._show_caption()
@@ -193,6 +206,7 @@ class VerdictView(QWidget):
         self.decide_row.show()
         self.after_row.hide()
         self.show()
+        self.changed.emit()
 
     def allow_decision(self, allowed: bool) -> None:
         """Whether it can be accepted or refused just now."""
@@ -203,6 +217,7 @@ class VerdictView(QWidget):
         """It was decided."""
         self.decide_row.hide()
         self.told.say(text, kind)
+        self.changed.emit()
 
     def show_after(self, back_to: str) -> None:
         """Offer what comes after a model was accepted; "" where one went back already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
@@ -150,12 +151,24 @@ class TeachView(QWidget):
     teach_asked = Signal()
     go_on_asked = Signal()
     cancel_asked = Signal()
+    look_asked = Signal()
+    """The user wants to see the verdict that waits."""
+
+    opened = Signal()
+    """The section is seen, after it was not."""
+
     changed = Signal()
     """Something else is chosen to learn from, or another way to do it."""
 
     def __init__(self) -> None:
         super().__init__()
+        # As in `VerdictView`.
+        self.setMinimumWidth(1)
         self.intro = Note(_INTRO, name="teach_intro", faint=True)
+        self.waiting = Note(name="teach_waiting")
+        self.look = button(
+            "Look at it", "Show the verdict again, to accept or refuse the model", "teach_look"
+        )
         self.sources = SourceTable()
         self.plan = button("Look what it would learn", "", "teach_plan")
         self.planning = ProgressStrip(6)
@@ -167,6 +180,7 @@ class TeachView(QWidget):
         self.options = TeachOptions()
         self.details = FoldingSection("Details", self.options, "teach_details")
         self.details.set_open(False)
+        self.details.setMinimumWidth(1)
         self.teach = button("Fine-tune", "", "teach", PrimaryButton)
         self.go_on = button(
             "Go on", "Go on with the fine-tuning that was broken off, where it was", "teach_go_on"
@@ -190,7 +204,9 @@ class TeachView(QWidget):
         self.curves.hide()
         self.planning.hide()
         self.account.hide()
+        self._runs = False
         self.offer_to_go_on("")
+        self.show_waiting("")
         self.show_idle()
 
     def _lay_out(self) -> None:
@@ -199,8 +215,10 @@ class TeachView(QWidget):
         layout.setSpacing(4)
         self.cancel_row = row(self.stage, self.cancel, stretch=0)
         self.start_row = row(self.teach, self.go_on, stretch=0)
+        self.waiting_row = row(self.waiting, self.look, stretch=0)
         for widget in (
             self.intro,
+            self.waiting_row,
             self.sources,
             self.plan,
             self.planning,
@@ -226,6 +244,13 @@ class TeachView(QWidget):
         self.cancel.clicked.connect(lambda: self.cancel_asked.emit())
         self.sources.changed.connect(self._follow)
         self.options.changed.connect(self._follow)
+        self.look.clicked.connect(lambda: self.look_asked.emit())
+        self.verdict.changed.connect(self._offer_waiting)
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
+        if not event.spontaneous():
+            self.opened.emit()
 
     @slot
     def _follow(self) -> None:
@@ -258,6 +283,17 @@ class TeachView(QWidget):
         if tip:
             self.go_on.setToolTip(tip)
 
+    def show_waiting(self, text: str) -> None:
+        """Say which verdict waits for a decision; "" where none does."""
+        self.waiting.say(text)
+        self._offer_waiting()
+
+    @slot
+    def _offer_waiting(self) -> None:
+        # One thing to decide at a time.
+        offered = self.waiting.text() and not self._runs and not self.verdict.waits
+        self.waiting_row.setVisible(bool(offered))
+
     def show_planning(self, on: bool) -> None:
         """What it would learn is being counted, or no more."""
         self.planning.show_part(0, 0)
@@ -288,6 +324,7 @@ class TeachView(QWidget):
 
     def show_running(self, rounds: int) -> None:
         """It learns, for so many rounds."""
+        self._runs = True
         self.start_row.hide()
         self.plan.hide()
         self.details.hide()
@@ -307,6 +344,8 @@ class TeachView(QWidget):
 
     def show_idle(self) -> None:
         """Nothing learns."""
+        self._runs = False
+        self._offer_waiting()
         self.bar.hide()
         self.cancel_row.hide()
         self.start_row.show()

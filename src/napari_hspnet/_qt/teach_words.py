@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from napari_hspnet._qt.words import about_seconds
@@ -21,6 +22,7 @@ __all__ = [
     "step_text",
     "told_text",
     "verdict_rows",
+    "waiting_text",
 ]
 
 _NONE = "–"
@@ -124,6 +126,24 @@ def step_text(step: Step) -> str:
     """ "Learning, round 2 of 5 · about 3 min left"."""
     text = f"Learning, round {step.epoch} of {step.epochs}"
     return f"{text}{_left(step.remaining)}"
+
+
+def waiting_text(count: int, when: datetime) -> str:
+    """ "A model taught on 26 Nov waits for your decision."
+
+    Parameters
+    ----------
+    count : int
+        How many wait.
+    when : datetime
+        When the latest was taught, aware of its zone.
+    """
+    at = when.astimezone()
+    year = "" if at.year == datetime.now().year else f" {at.year}"
+    day = f"{at.day} {at:%b}{year}"
+    if count == 1:
+        return f"A model taught on {day} waits for your decision."
+    return f"{count} taught models wait for your decision, the latest of {day}."
 
 
 def told_text(told: Told) -> str:

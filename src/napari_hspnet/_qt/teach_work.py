@@ -39,6 +39,7 @@ __all__ = [
     "forget",
     "go_back",
     "learn",
+    "pictures_of",
     "plan",
     "refuse",
     "remembered",
@@ -196,6 +197,44 @@ def forget(folder: Path) -> None:
     except HspnetError:
         return
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def pictures_of(sha256: str, model: Path) -> list[list[str]]:
+    """The pictures of a taught model's verdict, where its fine-tuning was begun in a window.
+
+    Parameters
+    ----------
+    sha256 : str
+        Of the model.
+    model : Path
+        Its file in the registry.
+
+    Returns
+    -------
+    list of [str, str]
+        Each file and its caption, as `Done.pictures`; empty where none were kept.
+    """
+    from napari_hspnet.jobs.finetune_job import CANDIDATE
+    from napari_hspnet.jobs.finetune_pictures import FOLDER
+    from napari_hspnet.networks.inventory import sha256_of
+
+    with contextlib.suppress(OSError):
+        size = model.stat().st_size
+        for candidate in _folder().glob(f"*/{CANDIDATE}"):
+            if candidate.stat().st_size == size and sha256_of(candidate) == sha256:
+                files = sorted((candidate.parent / FOLDER).glob("*.png"))
+                return [[str(file), _caption(file)] for file in files]
+    return []
+
+
+def _caption(picture: Path) -> str:
+    from PIL import Image
+
+    try:
+        with Image.open(picture) as opened:
+            return str(opened.info.get("Description", picture.stem))
+    except (OSError, ValueError, SyntaxError):
+        return picture.stem
 
 
 def accept(sha256: str, by: str, why: str, verdict: dict[str, Any]) -> ModelRecord:
