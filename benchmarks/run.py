@@ -16,6 +16,7 @@ USUAL = (
     "predictors",
     "whole_slide",
     "window_open",
+    "first_overlay",
     "heartbeat",
     "strokes",
     "exports",
