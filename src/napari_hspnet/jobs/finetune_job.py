@@ -216,7 +216,7 @@ class _Job:
         )
 
     def _words(self, keeping: Keeping, steps: int) -> str:
-        said = [f"{self.config.words()}; {steps} steps an epoch"]
+        said = [f"{self.config.words()}; {steps} step{'s' * (steps != 1)} an epoch"]
         if keeping.weight:
             said.append(f"old knowledge kept by distillation, weight {keeping.weight:g}")
         if keeping.replay:

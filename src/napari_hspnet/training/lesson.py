@@ -262,11 +262,11 @@ def _notes(lesson: Lesson, unnamed: int) -> tuple[str, ...]:
             "nothing of other patients."
         )
     elif unnamed:
-        slides = "1 slide has" if unnamed == 1 else f"{unnamed} slides have"
-        notes.append(
-            f"{slides} no patient named and count as patients of their own: name them where two "
-            "slides are of one patient."
-        )
+        if unnamed == 1:
+            slides = "1 slide has no patient named and counts as a patient of its own"
+        else:
+            slides = f"{unnamed} slides have no patient named and count as patients of their own"
+        notes.append(f"{slides}: name them where two slides are of one patient.")
     notes += _size_notes(lesson)
     learned, held = lesson.areas(), lesson.areas(held=True)
     for name in (c.name for c in CLASSES):

@@ -174,7 +174,8 @@ class Lesson:
     def text(self) -> str:
         """All of it for people, in short lines."""
         side = self.options.side
-        lines = [f"Learns from {_count(self.learn)}: {self.patches:,} patches of {side} px"]
+        patches = f"{self.patches:,} patch{'es' * (self.patches != 1)}"
+        lines = [f"Learns from {_count(self.learn)}: {patches} of {side} px"]
         lines += _area_lines(self.areas())
         by = "whole patients" if self.split == "patient" else "whole regions"
         lines.append(f"Holds back {_count(self.held)} to judge by ({by})")
