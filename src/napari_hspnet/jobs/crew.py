@@ -112,7 +112,9 @@ def _own_cluster(distributed: Any, workers: int) -> Iterator[Any]:
             # takes would only begin again.
             memory_limit=0,
             dashboard_address=None,
-            silence_logs=logging.CRITICAL,
+            # What goes wrong reaches the caller as an error. A client that is gone in the
+            # middle of a message, as after Ctrl-C, is "critical" to it, with a traceback.
+            silence_logs=logging.CRITICAL + 1,
         ) as cluster,
     ):
         yield cluster
