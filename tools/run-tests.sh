@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests: those without a window side by side, then the window's, each process
-# with a display of its own: two windows on one would take the keyboard from each other.
-# Teaching waits for another process most of the time, so that the rest runs beside it.
-# Given arguments go to one plain pytest.
+# Runs the tests: those without a window side by side, then the window's in two processes,
+# each with a display of its own: two windows on one would take the keyboard from each
+# other. Given arguments go to one plain pytest.
 set -euo pipefail
 python=$1
 shift
@@ -21,15 +20,22 @@ if [ "$workers" -lt 2 ]; then
   window tests/_qt
   exit
 fi
+# About half of the time that window tests take.
+half=()
+others=(tests/_qt)
+for name in teach window_import window_export; do
+  half+=("tests/_qt/test_$name.py")
+  others+=(--ignore "tests/_qt/test_$name.py")
+done
 told=$(mktemp)
-trap 'kill "${teaching:-}" 2>/dev/null || true; rm -f "$told"' EXIT
-window tests/_qt/test_teach.py >"$told" 2>&1 &
-teaching=$!
+trap 'kill "${beside:-}" 2>/dev/null || true; rm -f "$told"' EXIT
+window "${half[@]}" >"$told" 2>&1 &
+beside=$!
 # xvfb-run finds a free number by looking: not two at the same moment.
 sleep 3
-others=0
-window tests/_qt --ignore tests/_qt/test_teach.py || others=$?
-taught=0
-wait "$teaching" || taught=$?
+first=0
+window "${others[@]}" || first=$?
+second=0
+wait "$beside" || second=$?
 cat "$told"
-exit $((others > taught ? others : taught))
+exit $((first > second ? first : second))
