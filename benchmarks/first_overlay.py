@@ -16,19 +16,13 @@ from unittest import mock
 import numpy as np
 
 from children import interleaved, machine, spread
+from heartbeat import settle
 from napari_hspnet.classes import SKIPPED
 from napari_hspnet.jobs.threads import let_threads_sleep
 from phantoms import large_phantom
 
 VIEW_UM = 1500.0
 KINDS = {"looks": "first look, then from the middle", "rows": "rows alone"}
-
-
-def _settle(app, seconds: float) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        app.processEvents()
-        time.sleep(0.002)
 
 
 def _tissue(viewer) -> tuple[float, float]:
@@ -51,14 +45,14 @@ def child(kind: str, path: str) -> dict[str, float]:
     viewer.window._qt_window.resize(1280, 800)
     viewer.open(path, plugin="napari-hspnet")
     _, dock = viewer.window.add_plugin_dock_widget("napari-hspnet", "HSP-Net review")
-    _settle(app, 5)
+    settle(app, 5)
     control = dock.control
     control.choose_demo_model()
-    _settle(app, 5)
+    settle(app, 5)
     canvas = viewer.window._qt_viewer.canvas.native
     viewer.scene.camera.zoom = canvas.width() / VIEW_UM
     viewer.scene.camera.center = (0.0, *_tissue(viewer))
-    _settle(app, 3)
+    settle(app, 3)
     looks = "napari_hspnet.inference.run.first_looks"
     with mock.patch(looks, return_value=[]) if kind == "rows" else nullcontext():
         return _watch(app, viewer, dock)

@@ -65,7 +65,7 @@ def _figures(gaps: list[float]) -> dict[str, float]:
     return {"p50": cuts[49], "p99": cuts[98], "max": max(gaps), "ticks": len(gaps)}
 
 
-def _settle(app, seconds: float) -> None:
+def settle(app, seconds: float) -> None:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         app.processEvents()
@@ -83,13 +83,13 @@ def plugin(path: str) -> dict[str, float]:
     viewer.window._qt_window.resize(1280, 800)
     viewer.open(path, plugin="napari-hspnet")
     _, dock = viewer.window.add_plugin_dock_widget("napari-hspnet", "HSP-Net review")
-    _settle(app, 6)
+    settle(app, 6)
     control = dock.control
     control.choose_demo_model()
-    _settle(app, 4)
+    settle(app, 4)
     viewer.scene.camera.zoom = 0.4
     control.segment("slide")
-    _settle(app, 4)
+    settle(app, 4)
     assert control.running, "the run did not start"
     layer = viewer.layers[0]
     extent = tuple(float(v) for v in layer.extent.world[1][:2])
@@ -159,9 +159,9 @@ def peer(path: str) -> dict[str, float]:
 
         thread = threading.Thread(target=load)
         thread.start()
-        _settle(app, 6)
+        settle(app, 6)
         viewer.scene.camera.zoom = 0.4
-        _settle(app, 4)
+        settle(app, 4)
         extent = tuple(float(v) for v in viewer.layers[0].extent.world[1][:2])
         figures = _figures(_beat(app, viewer, extent))
         stop.set()
