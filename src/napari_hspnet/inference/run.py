@@ -182,6 +182,9 @@ class Run:
         self, band: Band, reader: TileReader, forward: Forward
     ) -> Generator[tuple[Window, Tensor], None, None]:
         """Each window of a band in order, run now or before."""
+        if not self._kept:
+            yield from self._ran(row_by_row(self.plan, band, reader), reader, forward)
+            return
         kept = {
             (row, column): self._kept.pop(place)
             for row, column in np.argwhere(band.active).tolist()
