@@ -21,6 +21,7 @@ from napari_hspnet.inference.predictors import (
     BACKENDS,
     Eager,
     Folded,
+    FoldedChannelsLast,
     FoldedWinograd,
     OnnxRuntime,
     OpenVino,
@@ -31,6 +32,7 @@ from napari_hspnet.inference.predictors import (
     predictor_for,
 )
 from napari_hspnet.inference.predictors.apart import Apart
+from napari_hspnet.inference.predictors.eager import folded_network
 from napari_hspnet.networks import LoadedModel
 from napari_hspnet.slides import LabelGrid, Region
 
@@ -108,6 +110,22 @@ def test_cancelled_before_it_is_ready(kind, hspnet):
     cancelled.cancel.set()
     with pytest.raises(CancelledError), kind(cancelled) as predictor:
         predictor(torch.zeros(1, 96, 96, 3, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("kind", [Folded, FoldedChannelsLast], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_made_ready_in_the_middle_of_a_run_it_is_as_made_before(kind, precision, hspnet):
+    what = replace(subject(hspnet.network), precision=precision)
+    windows = torch.from_numpy(slide(96, 96).pixels)[None]
+    with kind(what) as predictor:
+        before = predictor(windows)
+    with torch.inference_mode():
+        weights = list(folded_network(what).parameters())
+        with kind(what) as predictor:
+            found = predictor(windows).clone()
+    assert torch.equal(before, found)
+    # Some processors' convolutions refuse such weights once they are laid out anew.
+    assert not any(weight.is_inference() for weight in weights)
 
 
 class Slow(Apart):

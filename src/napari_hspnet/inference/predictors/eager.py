@@ -212,9 +212,12 @@ def folded_network(subject: Subject, savings: Savings | None = None) -> FoldedHS
 
     Folded in float64, rounded to the dtype of the subject's precision.
     """
-    network = fold(subject.network, subject.window, savings).to(subject.device)
-    fold_scale(network, 1.0 / (255.0 * torch.tensor(subject.std, dtype=torch.float64)))
-    return network.to(dtype_of(subject.precision))
+    # Laid out anew, parameters made in inference mode are neither one kind nor the other:
+    # in 16 bits some processors' convolutions refuse them.
+    with torch.inference_mode(False), torch.no_grad():
+        network = fold(subject.network, subject.window, savings).to(subject.device)
+        fold_scale(network, 1.0 / (255.0 * torch.tensor(subject.std, dtype=torch.float64)))
+        return network.to(dtype_of(subject.precision))
 
 
 def mean_of(subject: Subject) -> Tensor:
