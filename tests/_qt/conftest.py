@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import shutil
 import sys
@@ -65,10 +66,33 @@ def still_modules():
 
     gc.collect()
     gc.freeze()
+    return itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def plugins_found_once():
+    """Every window looks for plugins anew; which are installed does not change meanwhile."""
+    from npe2 import PluginManifest
+
+    found = list(PluginManifest.discover())
+    assert any(one.manifest and one.manifest.name == "napari-hspnet" for one in found)
+
+    def discover(paths=()):
+        for one in found:
+            manifest = one.manifest and one.manifest.model_copy(deep=True)
+            yield one._replace(manifest=manifest)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(PluginManifest, "discover", discover)
+        yield
 
 
 @pytest.fixture
-def viewer(still_modules, make_napari_viewer, qtbot):
+def viewer(still_modules, plugins_found_once, make_napari_viewer, qtbot):
+    # What napari keeps of earlier windows need not be looked at after each test; frozen too
+    # often, the last window, which somebody still holds then, would stay for good.
+    if next(still_modules) % 20 == 0:
+        gc.freeze()
     made = make_napari_viewer(show=True)
     made.window._qt_window.resize(1280, 800)
     qtbot.waitExposed(made.window._qt_window)

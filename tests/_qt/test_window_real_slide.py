@@ -29,6 +29,12 @@ def test_open_segment_see_save(viewer, add_dock, wait, qtbot, shot, tmp_path, mo
     wait(lambda: dock.models.loaded is not None, 60)
     assert DEMO_BANNER in viewer.canvas.overlays.text.text
 
+    # A quarter of the windows; `test_cli_commands` runs all of them on this slide.
+    mode = dock.model_view.mode
+    mode.setFocus()
+    qtbot.keyClick(mode, Qt.Key.Key_Down)
+    assert dock.models.mode == "balanced"
+
     segment = dock.segment_view
     qtbot.mouseClick(segment.targets["slide"], Qt.MouseButton.LeftButton)
     wait(lambda: "window" in segment.estimate.text(), 30)

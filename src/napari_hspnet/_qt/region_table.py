@@ -301,7 +301,10 @@ class RegionTable(QTableView):
 
     @slot
     def _tell(self) -> None:
-        places = [index.row() for index in self.selectionModel().selectedRows()]
+        # Whole rows are selected. To be asked for `selectedRows`, Qt would ask the model
+        # several things of each.
+        ranges = self.selectionModel().selection()
+        places = sorted({p for one in ranges for p in range(one.top(), one.bottom() + 1)})
         current = self.currentIndex().row()
         ids = [self.regions.at(place) for place in places if place != current]
         if current in places:

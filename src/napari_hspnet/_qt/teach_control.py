@@ -136,7 +136,8 @@ class TeachControl(QObject):
     def refresh(self) -> None:
         """Bring the list of slides and the buttons up to date."""
         self._view.sources.show_rows(self._rows())
-        self._view.options.offer_synthetic(self._models.synthetic)
+        if not self._models.loading:
+            self._view.options.offer_synthetic(self._models.synthetic)
         if not self.running:
             self._view.allow(self.why_not(), primary=self._view.verdict.isHidden())
         if self._account is not None:

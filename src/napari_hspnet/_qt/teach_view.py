@@ -14,7 +14,7 @@ from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.teach_curves import TeachCurves
 from napari_hspnet._qt.teach_options import TeachOptions
 from napari_hspnet._qt.teach_verdict import VerdictView
-from napari_hspnet._qt.teach_words import Account, count_text, joined
+from napari_hspnet._qt.teach_words import Account, AccountRow, count_text, joined
 from napari_hspnet._qt.words import elided
 
 __all__ = ["SourceRow", "SourceTable", "TeachView"]
@@ -127,15 +127,19 @@ class _AccountTable(QWidget):
         self._grid.setHorizontalSpacing(8)
         self._grid.setVerticalSpacing(1)
         self._grid.setColumnStretch(0, 1)
+        self._rows: tuple[AccountRow, ...] = ()
 
-    def show_account(self, account: Account) -> None:
+    def show_rows(self, rows: tuple[AccountRow, ...]) -> None:
+        if rows == self._rows:
+            return
+        self._rows = rows
         while (item := self._grid.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
                 widget.hide()
                 widget.deleteLater()
         lines = [("mm²", "corrected", "accepted", "held back")]
-        lines += [(one.name, one.corrected, one.accepted, one.held) for one in account.rows]
+        lines += [(one.name, one.corrected, one.accepted, one.held) for one in rows]
         for place, line in enumerate(lines):
             for column, text in enumerate(line):
                 cell = QLabel(text)
@@ -315,7 +319,7 @@ class TeachView(QWidget):
             for note in (self.learns, self.holds, self.remarks):
                 note.say("")
             return
-        self.account.show_account(account)
+        self.account.show_rows(account.rows)
         self.learns.say(account.learns)
         self.learns.setToolTip(account.whole)
         self.holds.say(account.holds)
