@@ -28,6 +28,7 @@ KINDS = {
     "monai-16": "MONAI, 16 at a time",
     "monai-buffered": "MONAI, 4 at a time, buffered",
     "naive": "a plain loop",
+    "softmax": "softmax of each window, and nothing else",
     "tiatoolbox": "TIAToolbox, 4 at a time, no Gaussian",
 }
 
@@ -38,7 +39,7 @@ def child(kind: str, side: int, out: str) -> dict[str, float]:
     import peers
     from napari_hspnet.networks import LoadedModel, ModelCard
 
-    batch = {"monai-1": 1, "monai-16": 16, "ours": 1, "naive": 1}.get(kind, 4)
+    batch = {"monai-1": 1, "monai-16": 16, "ours": 1, "naive": 1, "softmax": 1}.get(kind, 4)
     card = ModelCard(name="null", window=WINDOW)
     model = LoadedModel(peers.NullNet(WINDOW, batch), card, "0" * 64, None)
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -52,6 +53,8 @@ def child(kind: str, side: int, out: str) -> dict[str, float]:
             labels = peers.ours(pixels, model)
         elif kind == "naive":
             labels = peers.naive(pixels, model, batch)
+        elif kind == "softmax":
+            labels = peers.softmax_alone(pixels, model)
         elif kind == tiatoolbox_run.KIND:
             labels = tiatoolbox_run.segment(pixels, model, batch)
         else:
@@ -101,6 +104,8 @@ def _times(kinds: list[str], side: int, repeats: int, tiatoolbox: str) -> None:
     if "monai-buffered" in differ:
         # The null network's logits go by the order of windows, which is another there.
         differ["monai-buffered"] = "not comparable"
+    if "softmax" in differ:
+        differ["softmax"] = "none"
     if tiatoolbox_run.KIND in differ:
         # Equal weights and a Gaussian give random logits other labels.
         differ[tiatoolbox_run.KIND] = "not comparable"
