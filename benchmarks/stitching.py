@@ -18,6 +18,7 @@ import numpy as np
 
 import tiatoolbox_run
 from children import interleaved, machine, measure, spread
+from napari_hspnet.inference.plan import BAND_WIDTH
 from napari_hspnet.jobs.threads import let_threads_sleep
 
 WINDOW = 400
@@ -169,7 +170,7 @@ def main() -> None:
         "--kinds", default=",".join(KINDS), help="between commas; ours is always run"
     )
     parser.add_argument("--memory", default="4000,16000,40000", help="sides; empty for none")
-    parser.add_argument("--band", type=int, default=16384, help="columns that a band holds")
+    parser.add_argument("--band", type=int, default=BAND_WIDTH, help="columns that a band holds")
     tiatoolbox_run.add_option(parser)
     options = parser.parse_args()
     let_threads_sleep()

@@ -127,3 +127,20 @@ def test_settings_that_cannot_be_used_are_refused(wrong):
 def test_a_region_of_no_area_is_refused(outline):
     with pytest.raises(RegionError):
         Region.shapes([outline])
+
+
+@given(
+    x0=st.integers(0, 3000),
+    width=st.integers(1, 3000),
+    band_width=st.integers(100, 1500),
+)
+def test_bands_tile_the_region_and_end_at_multiples(x0, width, band_width):
+    region = Region.rectangle(10, x0, 50, width)
+    plan = make_plan(
+        LabelGrid((200, 6000)), region, Settings(window=64, stride=32), None, band_width
+    )
+    ends = [(band.x0, band.x1) for band in plan.bands]
+    assert [x1 for _, x1 in ends[:-1]] == [x0 for x0, _ in ends[1:]]
+    assert (ends[0][0], ends[-1][1]) == (plan.box.x0, plan.box.x1)
+    assert all(x1 % band_width == 0 for _, x1 in ends[:-1])
+    assert all(0 < x1 - x0 <= band_width for x0, x1 in ends)

@@ -7,6 +7,7 @@ import json
 import random
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -93,6 +94,11 @@ class RunWriter:
     def info(self) -> RunInfo:
         """The run; of state "finished" once `finish` has returned."""
         return self._info
+
+    @property
+    def folder(self) -> Path:
+        """The run's own, gone with it where it is discarded."""
+        return self._store.folder
 
     @property
     def pixels(self) -> dict[int, int]:

@@ -228,6 +228,7 @@ def run_plan(
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
     reached: Callable[[int, int], None] | None = None,
+    scratch: Path | None = None,
 ) -> Summary:
     """Carry out a plan; see `segment`.
 
@@ -243,6 +244,9 @@ def run_plan(
     reached : callable (first column of a band, row), optional
         Called from the sink's thread when it has been given all of a band above a row:
         a multiple of `CHUNK`, or the plan's end. `Plan.rest` goes on from there.
+    scratch : Path, optional
+        Folder for a file, gone when the run ends or is killed, of up to 1 GiB, where the
+        slide is wider than a band; without, where the system has such files.
     """
     target = choose_device(device)
     begun = time.monotonic()
@@ -256,6 +260,7 @@ def run_plan(
         device=target,
         preview=preview,
         reached=reached,
+        scratch=scratch,
     )
     count = threads or max(1, min(4, (os.cpu_count() or 2) - 1))
     if backend == "auto" and progress is not None:

@@ -88,15 +88,21 @@ def first_looks(plan: Plan, keepable: int) -> list[Look]:
     box, window = plan.box, plan.settings.window
     if plan.settings.effective_stride >= window:
         return []
-    looks = []
+    looks: dict[tuple[int, int], Look] = {}
     for band in plan.bands:
         rows = list(_cover(plan.ys, window, max(box.y0, band.finished), box.y1))
         columns = list(_cover(band.xs, window, band.x0, band.x1))
         for row, y0, y1 in rows:
             for column, x0, x1 in columns:
-                if band.active[row, column]:
-                    place = Window(row, column, int(plan.ys[row]), int(band.xs[column]))
-                    looks.append(Look(place, PixelBox(y0, x0, y1, x1)))
+                if not band.active[row, column]:
+                    continue
+                place = Window(row, column, int(plan.ys[row]), int(band.xs[column]))
+                before = looks.get((place.y, place.x))
+                if before is not None and (before.box.y0, before.box.y1) == (y0, y1):
+                    # Of a window that two bands need, both parts are shown at once.
+                    x0 = before.box.x0
+                looks[place.y, place.x] = Look(place, PixelBox(y0, x0, y1, x1))
+    found = list(looks.values())
 
     def distance(look: Look) -> float:
         shown = look.box
@@ -104,9 +110,9 @@ def first_looks(plan: Plan, keepable: int) -> list[Look]:
         dx = shown.x0 + shown.x1 - box.x0 - box.x1
         return float(dy * dy + dx * dx)
 
-    looks.sort(key=distance)
-    too_many = len(looks) * _TOO_MANY > plan.windows
-    return looks[:keepable] if too_many else looks
+    found.sort(key=distance)
+    too_many = len(found) * _TOO_MANY > plan.windows
+    return found[:keepable] if too_many else found
 
 
 def _cover(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,10 +13,11 @@ from napari_hspnet.inference.settings import Settings
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.region import PixelBox, Region
 
-__all__ = ["Band", "Plan", "axis_starts", "make_plan"]
+__all__ = ["Band", "Plan", "axis_starts", "make_plan", "shared"]
 
-BAND_WIDTH = 16384
-"""Columns of a band, in label pixels: bounds the accumulator, not the slide."""
+BAND_WIDTH = 5120
+"""Columns of a band, in label pixels: bounds the accumulator, not the slide. A multiple of
+a chunk of a case."""
 
 _MASK_ROWS = 512
 
@@ -95,15 +97,17 @@ class Plan:
 
     @property
     def windows(self) -> int:
-        """How many windows are run; those on the border of two bands count twice."""
-        return sum(int(band.active.sum()) for band in self.bands)
+        """How many windows are run; one that two bands need is run once."""
+        twice = sum(int(shared(*both).sum()) for both in itertools.pairwise(self.bands))
+        return sum(int(band.active.sum()) for band in self.bands) - twice
 
     def rest(self, finished: Sequence[int], batch: int = 1) -> Plan:
         """What is left of the run when the first rows of its bands are finished.
 
         Carried out with the same batch, it gives the remaining rows to the bit as the
-        whole plan does: every window that reaches them is run, in the same order and in
-        the same batches.
+        whole plan does: every window that reaches them is run, in the same order. Batches
+        are the same, too, but where the left neighbour is finished already: then windows
+        that it has run for both are run again.
 
         Parameters
         ----------
@@ -134,6 +138,15 @@ class Plan:
         return active
 
 
+def shared(band: Band, neighbour: Band) -> npt.NDArray[np.bool_]:
+    """Which of a band's windows a neighbour needs, too: as `Band.active`."""
+    both = np.zeros_like(band.active)
+    if neighbour.x0 == band.x1 or neighbour.x1 == band.x0:
+        _, own, its = np.intersect1d(band.xs, neighbour.xs, True, return_indices=True)
+        both[:, own] = band.active[:, own] & neighbour.active[:, its]
+    return both
+
+
 def make_plan(
     grid: LabelGrid,
     region: Region,
@@ -154,7 +167,7 @@ def make_plan(
     gate : callable, optional
         Says which windows of a row hold tissue; all do where it is left out.
     band_width : int
-        See `BAND_WIDTH`.
+        See `BAND_WIDTH`; bands end at its multiples.
 
     Raises
     ------
@@ -169,8 +182,9 @@ def make_plan(
     ys, own_rows = all_ys[rows], _owned(all_ys, window)[rows]
     own_columns = _owned(all_xs, window)
     bands = []
-    for x0 in range(box.x0, box.x1, band_width):
-        x1 = min(x0 + band_width, box.x1)
+    # On multiples, so that no chunk of a case waits for the next band.
+    inner = range((box.x0 // band_width + 1) * band_width, box.x1, band_width)
+    for x0, x1 in itertools.pairwise((box.x0, *inner, box.x1)):
         columns = _touching(all_xs, window, x0, x1)
         xs = all_xs[columns]
         active = _meets_region(region, PixelBox(box.y0, x0, box.y1, x1), grid, ys, xs, window)

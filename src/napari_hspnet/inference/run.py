@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,9 @@ from napari_hspnet.inference.blend import gaussian_weights
 from napari_hspnet.inference.feed import Feed, Window, row_by_row
 from napari_hspnet.inference.first import Look, Part, first_looks, keepable, parts_of
 from napari_hspnet.inference.forward import Forward
-from napari_hspnet.inference.plan import Band, Plan
+from napari_hspnet.inference.plan import Band, Plan, shared
 from napari_hspnet.inference.progress import Progress, RateMeter
+from napari_hspnet.inference.shelf import Shelf
 from napari_hspnet.inference.stream import Sink, Writer
 from napari_hspnet.inference.tiles import TileReader, tiles_of_window
 from napari_hspnet.slides import GRID_TILE, LabelBlock, PixelBox
@@ -38,6 +40,23 @@ CHUNK = 512
 
 _TILES_AHEAD = 128
 """Tiles that the first look may hold."""
+
+
+@dataclass(frozen=True)
+class _Border:
+    """What a band has from its left neighbour, and what it keeps for its right one.
+
+    Attributes
+    ----------
+    behind, ahead : Shelf
+    given, needed : ndarray of bool
+        Which windows the left one has run, and the right one needs; as `Band.active`.
+    """
+
+    behind: Shelf
+    ahead: Shelf
+    given: npt.NDArray[np.bool_]
+    needed: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -61,7 +80,7 @@ class Run:
         Of the logits.
     batch : int
         Windows at a time; halved when memory runs out.
-    sink, progress, cancel, preview, reached
+    sink, progress, cancel, preview, reached, scratch
         See `napari_hspnet.inference.run_plan`.
     device : torch.device
         Where the strip lies.
@@ -79,8 +98,10 @@ class Run:
         device: torch.device,
         preview: bool,
         reached: Callable[[int, int], None] | None,
+        scratch: Path | None,
     ) -> None:
         self.plan = plan
+        self._scratch = scratch
         self._preview = preview
         self._reached = reached
         self.batch = batch
@@ -113,18 +134,32 @@ class Run:
         plan = self.plan
         with Writer(self._sink) as writer:
             if not self._preview:
-                for band in plan.bands:
+                for band, border in self._bands():
                     rows = Part(band, max(plan.box.y0, band.finished), plan.box.y1)
-                    self._part(rows, reader, forward, writer, self._reached)
+                    self._part(rows, border, reader, forward, writer, self._reached)
             else:
                 most = keepable(self._channels, plan.settings.window)
                 self._look(first_looks(plan, most), most, reader, forward, writer)
-                for band in plan.bands:
+                for band, border in self._bands():
                     for part in parts_of(plan, band, most):
-                        self._part(part, reader, forward, writer)
+                        self._part(part, border, reader, forward, writer)
                     if self._reached is not None:
                         writer.then(partial(self._reached, band.x0, plan.box.y1))
         self._report(final=True)
+
+    def _bands(self) -> Iterator[tuple[Band, _Border]]:
+        """The bands, each with what it shares with its neighbours."""
+        bands = self.plan.bands
+        with ExitStack() as shelves:
+            behind = shelves.enter_context(Shelf(self._scratch))
+            for left, band, right in zip((None, *bands), bands, (*bands[1:], None), strict=False):
+                ahead = shelves.enter_context(Shelf(self._scratch))
+                none = np.zeros_like(band.active)
+                given = none if left is None else shared(band, left)
+                needed = none if right is None else shared(band, right)
+                yield band, _Border(behind, ahead, given, needed)
+                behind.close()
+                behind = ahead
 
     def _look(
         self, looks: list[Look], most: int, reader: TileReader, forward: Forward, writer: Writer
@@ -154,6 +189,7 @@ class Run:
     def _part(
         self,
         part: Part,
+        border: _Border,
         reader: TileReader,
         forward: Forward,
         writer: Writer,
@@ -164,7 +200,7 @@ class Run:
         strip = Strip(self._channels, self.plan.settings.window, band.x1 - band.x0, self._weights)
         going = _Going(strip, part, reader, writer, reached)
         finished, row = part.y0, -1
-        with closing(self._logits(band, reader, forward)) as windows:
+        with closing(self._logits(band, border, reader, forward)) as windows:
             for place, logits in windows:
                 if place.row != row:
                     finished = self._finish(going, finished, place.y)
@@ -173,34 +209,39 @@ class Run:
                     row = place.row
                 strip.begin(place.y)
                 strip.add(logits, place.y, place.x - band.x0, *self._counted(band, place))
+                if border.needed[place.row, place.column]:
+                    border.ahead.put((place.y, place.x), logits, band.x1 - place.x)
                 if place.row in part.keep:
                     self._kept[place.y, place.x] = logits.clone()
         self._finish(going, finished, part.y1)
         reader.forget()
 
     def _logits(
-        self, band: Band, reader: TileReader, forward: Forward
+        self, band: Band, border: _Border, reader: TileReader, forward: Forward
     ) -> Generator[tuple[Window, Tensor], None, None]:
         """Each window of a band in order, run now or before."""
-        if not self._kept:
-            yield from self._ran(row_by_row(self.plan, band, reader), reader, forward)
-            return
-        kept = {
-            (row, column): self._kept.pop(place)
-            for row, column in np.argwhere(band.active).tolist()
-            if (place := (int(self.plan.ys[row]), int(band.xs[column]))) in self._kept
-        }
-        missing = band.active.copy()
-        for row, column in kept:
-            missing[row, column] = False
+        kept, missing = {}, band.active.copy()
+        for place in self._places(band) if self._kept or border.given.any() else ():
+            key = place.y, place.x
+            if key in self._kept:
+                kept[key] = self._kept.pop(key)
+            elif key not in border.behind:
+                continue
+            missing[place.row, place.column] = False
+        self._total += int((border.given & missing).sum())
         left = replace(band, active=missing)
         with closing(self._ran(row_by_row(self.plan, left, reader), reader, forward)) as ran:
-            for row, column in np.argwhere(band.active).tolist():
-                if (row, column) in kept:
-                    y, x = int(self.plan.ys[row]), int(band.xs[column])
-                    yield Window(row, column, y, x), kept.pop((row, column))
-                else:
+            for place in self._places(band):
+                key = place.y, place.x
+                if missing[place.row, place.column]:
                     yield next(ran)
+                else:
+                    yield place, kept.pop(key) if key in kept else border.behind.take(key)
+
+    def _places(self, band: Band) -> Iterator[Window]:
+        for row, y in enumerate(self.plan.ys):
+            for column in np.flatnonzero(band.active[row]):
+                yield Window(row, int(column), int(y), int(band.xs[column]))
 
     def _ran(
         self, places: Iterator[Window], reader: TileReader, forward: Forward

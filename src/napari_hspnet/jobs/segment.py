@@ -201,6 +201,7 @@ def segment_into_case(
             progress=progress,
             cancel=cancel,
             reached=writer.reached,
+            scratch=writer.folder,
         )
         run = writer.finish(
             time.monotonic() - begun,
