@@ -22,7 +22,7 @@ USUAL = (
     "exports",
     "paper",
 )
-LONG = ("largest_slide", "modes", "teach", "panning")
+LONG = ("largest_slide", "modes", "teach", "teach_window", "panning")
 ALL = (*USUAL, *LONG)
 
 
