@@ -132,22 +132,22 @@ class Run:
             See `napari_hspnet.inference.run_plan`.
         """
         plan = self.plan
-        with Writer(self._sink) as writer:
+        with Writer(self._sink) as writer, closing(self._bands()) as bands:
             if not self._preview:
-                for band, border in self._bands():
+                for band, border in bands:
                     rows = Part(band, max(plan.box.y0, band.finished), plan.box.y1)
                     self._part(rows, border, reader, forward, writer, self._reached)
             else:
                 most = keepable(self._channels, plan.settings.window)
                 self._look(first_looks(plan, most), most, reader, forward, writer)
-                for band, border in self._bands():
+                for band, border in bands:
                     for part in parts_of(plan, band, most):
                         self._part(part, border, reader, forward, writer)
                     if self._reached is not None:
                         writer.then(partial(self._reached, band.x0, plan.box.y1))
         self._report(final=True)
 
-    def _bands(self) -> Iterator[tuple[Band, _Border]]:
+    def _bands(self) -> Generator[tuple[Band, _Border], None, None]:
         """The bands, each with what it shares with its neighbours."""
         bands = self.plan.bands
         with ExitStack() as shelves:
@@ -239,6 +239,7 @@ class Run:
                     yield place, kept.pop(key) if key in kept else border.behind.take(key)
 
     def _places(self, band: Band) -> Iterator[Window]:
+        """A band's active windows, in order."""
         for row, y in enumerate(self.plan.ys):
             for column in np.flatnonzero(band.active[row]):
                 yield Window(row, int(column), int(y), int(band.xs[column]))
