@@ -19,7 +19,10 @@ $(STAMP): pyproject.toml constraints.txt tools/setup.sh
 demo: $(STAMP)
 	$(BIN)/napari-hspnet demo --out demo-out --overwrite
 
-test: lint types unit
+# Each of the first two takes one core.
+test: $(STAMP)
+	@$(MAKE) --no-print-directory -j2 lint types
+	@$(MAKE) --no-print-directory unit
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check src tests benchmarks docs tools

@@ -23,7 +23,7 @@ fi
 # About half of the time that window tests take.
 half=()
 others=(tests/_qt)
-for name in teach window_import window_export; do
+for name in teach window_import window_export window_save; do
   half+=("tests/_qt/test_$name.py")
   others+=(--ignore "tests/_qt/test_$name.py")
 done
