@@ -41,10 +41,9 @@ pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
 echo "setup: installing pinned Python packages (about 2 GB, a few minutes the first time)"
 # torch first and both pins at once: resolved by itself torchvision would pull
 # another torch. TORCH_INDEX_URL chooses a build (CPU, CUDA) where one is wanted.
-# Most modules are never imported: what is, Python compiles then.
 torch=$(grep -E '^torch==' constraints.txt)
 vision=$(grep -E '^torchvision==' constraints.txt)
-pip install -q --no-compile -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
-pip install -q --no-compile -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "$torch" "$vision"
-pip install -q --no-compile -c constraints.txt -e '.[all,bench,test,dev]'
+pip install -q -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
+pip install -q -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "$torch" "$vision"
+pip install -q -c constraints.txt -e '.[all,bench,test,dev]'
 echo "setup: done"
