@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from engine_helpers import ArraySink, ArraySlide, SmallNet, model
+from engine_helpers import ArraySink, ArraySlide, Counting, SmallNet, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,18 +21,6 @@ WINDOW = 64
 def stained(height, width):
     rng = np.random.default_rng(0)
     return ArraySlide(rng.integers(40, 220, (height, width, 3), dtype=np.uint8))
-
-
-class Counting(SmallNet):
-    """Counts the windows that it is given."""
-
-    def __init__(self):
-        super().__init__()
-        self.windows = 0
-
-    def forward(self, x):
-        self.windows += len(x)
-        return super().forward(x)
 
 
 class Watched(ArraySink):

@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from engine_helpers import ArraySink, ArraySlide, SmallNet, model
+from engine_helpers import ArraySink, ArraySlide, Counting, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,16 +69,6 @@ def test_a_full_disk_keeps_what_was_written(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path):
     with Shelf(tmp_path / "absent") as kept:
         assert not kept.put((0, 0), logits(0), 0)
-
-
-class Counting(SmallNet):
-    def __init__(self):
-        super().__init__()
-        self.windows = 0
-
-    def forward(self, x):
-        self.windows += len(x)
-        return super().forward(x)
 
 
 def run(slide, plan, preview=False, **options):
