@@ -12,13 +12,13 @@ import argparse
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from children import machine
+from hands import click, wait
 
 PATIENTS = 5
 BOUND_MS = 50.0
@@ -83,65 +83,45 @@ def teach(slides: list[Path], seen: Callable[[Moment], None]) -> None:
     view, bar = dock.teach_view, dock._area.verticalScrollBar()
 
     def told(name: str) -> None:
-        _wait(2.0)
+        wait(2.0)
         seen(Moment(name, window, dock))
 
     dock.slide_view.reader.setText("Dr. Ann")
     dock.control.choose_demo_model()
-    _wait(60, lambda: dock.control.model is not None)
+    wait(60, lambda: dock.control.model is not None)
     for path in slides:
         viewer.open(str(path), plugin="napari-hspnet")
-        _wait(120, lambda: dock.slides.active.session.areas is not None)
+        wait(120, lambda: dock.slides.active.session.areas is not None)
     for name in ("slide", "model", "segment", "overlay", "correct", "review", "export"):
         dock.sections[name].set_open(False)
     dock.sections["teach"].set_open(True)
     dock.slides.fit()
-    _wait(60, view.plan.isEnabled)
+    wait(60, view.plan.isEnabled)
     told("opening the slides")
-    _click(view.plan)
-    _wait(300, lambda: view.learns.text() != "")
+    click(view.plan)
+    wait(300, lambda: view.learns.text() != "")
     told("what it learns from")
-    _click(view.teach)
-    _wait(300, lambda: dock.teaching.running)
-    _wait(1800, lambda: len(view.curves.figures["mean_dice"]) > 3)
+    click(view.teach)
+    wait(300, lambda: dock.teaching.running)
+    wait(1800, lambda: len(view.curves.figures["mean_dice"]) > 3)
     dock._area.ensureWidgetVisible(view.curves)
     told("learning")
-    _wait(3000, lambda: not dock.teaching.running)
-    _wait(2.0)
+    wait(3000, lambda: not dock.teaching.running)
+    wait(2.0)
     bar.setValue(bar.maximum())
     told("learning, the verdict")
-    _click(view.verdict.accept)
-    _wait(60, view.verdict.after_row.isVisible)
-    _wait(60, view.verdict.again.isEnabled)
+    click(view.verdict.accept)
+    wait(60, view.verdict.after_row.isVisible)
+    wait(60, view.verdict.again.isEnabled)
     told("accepting")
-    _click(view.verdict.again)
-    _wait(60, lambda: dock.control.running)
-    _wait(600, lambda: not dock.control.running)
-    _wait(2.0)
+    click(view.verdict.again)
+    wait(60, lambda: dock.control.running)
+    wait(600, lambda: not dock.control.running)
+    wait(2.0)
     dock.sections["model"].set_open(True)
     bar.setValue(0)
     told("segmenting again")
     viewer.close()
-
-
-def _wait(seconds: float, until: Callable[[], bool] | None = None) -> None:
-    from qtpy.QtWidgets import QApplication
-
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        QApplication.processEvents()
-        time.sleep(0.01)
-        if until is not None and until():
-            return
-    if until is not None:
-        raise SystemExit("The window did not come so far in time")
-
-
-def _click(widget: Any) -> None:
-    from qtpy.QtCore import QPoint, Qt
-    from qtpy.QtTest import QTest
-
-    QTest.mouseClick(widget, Qt.MouseButton.LeftButton, pos=QPoint(8, widget.height() // 2))
 
 
 def main() -> None:

@@ -11,8 +11,10 @@ import json
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+from hands import click, wait
 
 os.environ.setdefault("QT_API", "pyqt6")
 IMAGES = Path(__file__).resolve().parent / "images"
@@ -36,23 +38,21 @@ def _make() -> int:
     window = viewer.window._qt_window
     window.resize(1280, 800)
     _, dock = viewer.window.add_plugin_dock_widget("napari-hspnet")
-    _wait(1.0)
+    wait(1.0)
     _save(window, "window-empty")
     viewer.open(str(sample_slide_path()), plugin="napari-hspnet")
     dock.control.choose_demo_model()
-    _wait(60, lambda: dock.control.model is not None)
-    _wait(60, lambda: " · about" in dock.segment_view.estimate.text())
+    wait(60, lambda: dock.control.model is not None)
+    wait(60, lambda: " · about" in dock.segment_view.estimate.text())
     dock.slides.fit()
-    _wait(2.0)
+    wait(2.0)
     _save(window, "window-ready")
-    _click(dock.segment_view.segment)
-    _wait(60, lambda: dock.control.running)
-    _wait(
-        120, lambda: dock.segment_view.bar.value() > 0.4 * max(1, dock.segment_view.bar.maximum())
-    )
+    click(dock.segment_view.segment)
+    wait(60, lambda: dock.control.running)
+    wait(120, lambda: dock.segment_view.bar.value() > 0.4 * max(1, dock.segment_view.bar.maximum()))
     _save(window, "window-running")
-    _wait(600, lambda: not dock.control.running)
-    _wait(1.5)
+    wait(600, lambda: not dock.control.running)
+    wait(1.5)
     _save(window, "window-overlay")
     _save(dock, "dock")
     for part in ("slide", "model", "segment", "overlay", "export"):
@@ -70,15 +70,15 @@ def _make() -> int:
     corners += 640
     regions.add(corners, shape_type="rectangle", edge_width=4)
     regions.selected_data = set()
-    _wait(60, lambda: "window" in dock.segment_view.estimate.text())
-    _click(dock.segment_view.targets["shapes"])
-    _wait(60, lambda: dock.segment_view.segment.isEnabled())
-    _click(dock.segment_view.segment)
-    _wait(60, lambda: dock.control.running)
-    _wait(600, lambda: not dock.control.running)
+    wait(60, lambda: "window" in dock.segment_view.estimate.text())
+    click(dock.segment_view.targets["shapes"])
+    wait(60, lambda: dock.segment_view.segment.isEnabled())
+    click(dock.segment_view.segment)
+    wait(60, lambda: dock.control.running)
+    wait(600, lambda: not dock.control.running)
     dock.overlay_view.fill_toggled.emit(True)
     dock.overlay_view.palette_chosen.emit("ordinal")
-    _wait(1.5)
+    wait(1.5)
     _save(window, "window-region")
     _in_napari_ome_zarr(dock)
     viewer.close()
@@ -107,21 +107,21 @@ def _import(dock, window) -> None:
         for name in ("model", "segment", "overlay", "correct", "review"):
             dock.sections[name].set_open(False)
         dock.importing.open_path(path)
-        _wait(30, lambda: dock.import_view.panel.isVisible())
+        wait(30, lambda: dock.import_view.panel.isVisible())
         dock._area.ensureWidgetVisible(dock.import_view.panel)
-        _wait(30, lambda: "HSIL" in dock.import_view.names.choices)
+        wait(30, lambda: "HSIL" in dock.import_view.names.choices)
         choice = dock.import_view.names.choices["HSIL"]
         choice.setCurrentIndex(choice.findData(4))
         choice.activated.emit(choice.currentIndex())
-        _wait(60, lambda: dock.importing.planned is not None)
-        _wait(2.0)
+        wait(60, lambda: dock.importing.planned is not None)
+        wait(2.0)
         dock._area.ensureWidgetVisible(dock.import_view.go)
-        _wait(1.0)
+        wait(1.0)
         _save(window, "window-import")
         dock.importing.end()
         for name in ("model", "segment", "overlay", "correct", "review"):
             dock.sections[name].set_open(True)
-        _wait(1.0)
+        wait(1.0)
 
 
 def _crop(dock) -> None:
@@ -152,7 +152,7 @@ def _in_napari_ome_zarr(dock) -> None:
         for layer in other.layers:
             layer.visible = layer._type_string == "labels"
         other.reset_view()
-        _wait(2.0)
+        wait(2.0)
         _save(other.window._qt_window, "window-ome-zarr")
         other.close()
 
@@ -174,84 +174,64 @@ def _correct(viewer, dock, window) -> None:
     y, x = inside[len(inside) // 2] + (largest.box.y0 + 0.5, largest.box.x0 + 0.5)
     viewer.scene.camera.zoom = 1.0
     viewer.scene.camera.center = (0, y, x)
-    _wait(0.5)
-    _click(dock.correct_view.paint)
-    _wait(20, lambda: dock.painting.on and dock.painting._asked is None)
+    wait(0.5)
+    click(dock.correct_view.paint)
+    wait(20, lambda: dock.painting.on and dock.painting._asked is None)
     dock.correct_view.brush.setValue(60)
-    _click(dock.correct_view.grades[4])
+    click(dock.correct_view.grades[4])
     c = QPoint(canvas.width() // 2, canvas.height() // 2)
     start, stop = c + QPoint(-170, 150), c + QPoint(150, 190)
     QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
     for n in range(1, 25):
         QTest.mouseMove(canvas, start + (stop - start) * n / 24)
-        _wait(0.02)
+        wait(0.02)
     _save(window, "window-correcting")
     QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=stop)
-    _wait(20, lambda: dock.correct_view.saved.text() == "All saved")
-    _click(dock.correct_view.tools["region"])
-    _click(dock.correct_view.grades[3 if largest.value == 2 else 2])
+    wait(20, lambda: dock.correct_view.saved.text() == "All saved")
+    click(dock.correct_view.tools["region"])
+    click(dock.correct_view.grades[3 if largest.value == 2 else 2])
     QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=c)
-    _wait(20, lambda: dock.slides.active.session.case.journal.last >= 4)
-    _wait(20, lambda: dock.correct_view.changes.isVisible())
-    _click(dock.correct_view.changes)
-    _wait(1.5)
+    wait(20, lambda: dock.slides.active.session.case.journal.last >= 4)
+    wait(20, lambda: dock.correct_view.changes.isVisible())
+    click(dock.correct_view.changes)
+    wait(1.5)
     _save(window, "window-regraded")
     _save(dock.sections["correct"], "section-correct")
-    _click(dock.correct_view.changes)
+    click(dock.correct_view.changes)
     dock.painting.leave()
     dock.review_view.sources["parts"].trigger()
     dock.review_view.amount.setValue(2000)
     dock.review_view.go.click()
-    _wait(60, lambda: len(dock.slides.active.session.case.review.regions) > 2)
-    _wait(1.0)
+    wait(60, lambda: len(dock.slides.active.session.case.review.regions) > 2)
+    wait(1.0)
     dock.sections["model"].set_open(False)
     dock.sections["segment"].set_open(False)
     dock._area.ensureWidgetVisible(dock.review_view.comment_row)
     dock.reviewing.next_region()
     dock.reviewing.next_region()
-    _wait(1.0)
+    wait(1.0)
     dock.reviewing.set_state("reviewed")
     dock.reviewing.say("Maturation up to the surface")
-    _wait(1.0)
+    wait(1.0)
     dock.reviewing.previous_region()
-    _wait(0.5)
+    wait(0.5)
     dock.reviewing.sign_off()
-    _wait(1.5)
+    wait(1.5)
     dock._area.ensureWidgetVisible(dock.review_view.comments)
-    _wait(0.5)
+    wait(0.5)
     _save(window, "window-review")
     _save(dock.sections["review"], "section-review")
     _crop(dock)
     for name in ("model", "segment"):
         dock.sections[name].set_open(True)
     dock.reviewing.unlock()
-    _wait(1.0)
+    wait(1.0)
     while dock.slides.active.session.case.editing.can_undo:
         last = dock.slides.active.session.case.journal.last
         dock.correcting.undo()
-        _wait(20, lambda seq=last: dock.slides.active.session.case.journal.last > seq)
+        wait(20, lambda seq=last: dock.slides.active.session.case.journal.last > seq)
     dock.slides.fit()
-    _wait(1.0)
-
-
-def _wait(seconds: float, until=None) -> None:
-    from qtpy.QtWidgets import QApplication
-
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        QApplication.processEvents()
-        time.sleep(0.01)
-        if until is not None and until():
-            return
-    if until is not None:
-        raise SystemExit("The window did not come so far in time")
-
-
-def _click(widget) -> None:
-    from qtpy.QtCore import QPoint, Qt
-    from qtpy.QtTest import QTest
-
-    QTest.mouseClick(widget, Qt.MouseButton.LeftButton, pos=QPoint(8, widget.height() // 2))
+    wait(1.0)
 
 
 def _save(widget, name: str) -> None:

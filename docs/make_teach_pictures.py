@@ -17,7 +17,7 @@ from pathlib import Path
 
 from make_screenshots import IMAGES, _save
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+# After it: that names the benchmarks' folder.
 from teach_window import Moment, corrected_slides, teach
 
 os.environ.setdefault("QT_API", "pyqt6")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from exchanging import click
+from clicking import click
 
 from jobs.finetune_case import ARCHITECTURE, COLOURS
 from napari_hspnet.cases import Case, Patch, Selection, default_case_folder

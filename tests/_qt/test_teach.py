@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+from clicking import click, cut_off, open_section
 from correcting import done, middle, ready, show
-from exchanging import click, cut_off, open_section
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from teaching import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from exchanging import click, cut_off, open_section
+from clicking import click, cut_off, open_section
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QDesktopServices, QImage

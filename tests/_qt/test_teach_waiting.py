@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from exchanging import click, cut_off, open_section
+from clicking import click, cut_off, open_section
 from PIL import Image, PngImagePlugin
 from teaching import ANN, BAD, GOOD, small_model, waiting_model
 

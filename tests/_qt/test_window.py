@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from clicking import click
 from qtpy.QtCore import QPoint, Qt, QTimer
 from window_tools import OTHER, SPEC, BrokenNet, SlowNet, agrees, marked_slide, model_of, phantom
 
@@ -32,12 +33,6 @@ def other_path(tmp_path_factory):
 def open_here(viewer, path):
     (layer,) = viewer.open(str(path), plugin="napari-hspnet")
     return layer
-
-
-def click(qtbot, widget):
-    assert widget.isVisible()
-    assert widget.isEnabled(), widget.toolTip()
-    qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
 
 
 def segment(qtbot, wait, dock):

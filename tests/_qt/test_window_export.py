@@ -9,8 +9,9 @@ import time
 import numpy as np
 import pytest
 import tifffile
+from clicking import choose, click, cut_off, open_section
 from correcting import ANN, SHAPE, done, entries, labels, middle, ready, stroke
-from exchanging import choose, click, cut_off, held, open_section
+from exchanging import held
 from qtpy.QtCore import QPoint
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from clicking import choose, click, cut_off, open_section
 from correcting import ANN, SHAPE, done, entries, labels, middle, predicted, stroke
-from exchanging import choose, click, cut_off, held, open_section, outline, write_outlines
+from exchanging import held, outline, write_outlines
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from clicking import click
 from qtpy.QtCore import QPoint, Qt
 from window_tools import phantom
 
@@ -35,17 +36,6 @@ def dock(viewer, add_dock, wait, oracle_path, qtbot):
     wait(lambda: made.slides.active.session.areas is not None)
     qtbot.wait(100)
     return made
-
-
-def click(qtbot, widget):
-    widget.window().activateWindow()
-    area = widget.parentWidget()
-    while area is not None and not hasattr(area, "ensureWidgetVisible"):
-        area = area.parentWidget()
-    area.ensureWidgetVisible(widget)
-    qtbot.wait(20)
-    # The box itself, not the empty space behind its text.
-    qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=QPoint(8, widget.height() // 2))
 
 
 def differs(a, b):

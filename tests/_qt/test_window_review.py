@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from clicking import click
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 from window_tools import SPEC, phantom
 
@@ -97,17 +98,6 @@ def dock(viewer, add_dock, wait, oracle_path, truth, qtbot):
 @pytest.fixture
 def review(dock):
     return lambda: dock.slides.active.session.case.review
-
-
-def click(qtbot, widget, button=Qt.MouseButton.LeftButton):
-    area = widget.parentWidget()
-    while area is not None and not hasattr(area, "ensureWidgetVisible"):
-        area = area.parentWidget()
-    area.ensureWidgetVisible(widget)
-    qtbot.wait(20)
-    assert widget.isVisible()
-    assert widget.isEnabled(), widget.toolTip()
-    qtbot.mouseClick(widget, button, pos=QPoint(8, widget.height() // 2))
 
 
 def settled(dock):
