@@ -60,6 +60,12 @@ class ArraySlide:
         return out
 
 
+def stained(height: int, width: int, seed: int = 0) -> ArraySlide:
+    """Colours that the tissue mask takes for tissue."""
+    rng = np.random.default_rng(seed)
+    return ArraySlide(rng.integers(40, 220, (height, width, 3), dtype=np.uint8))
+
+
 @dataclass
 class ArraySink:
     """Collects blocks, and checks that none is given twice or crosses a chunk."""

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from engine_helpers import ArraySink, ArraySlide, SmallNet, model, reference, slide_info
+from engine_helpers import ArraySink, ArraySlide, SmallNet, model, reference, slide_info, stained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -23,11 +23,6 @@ from napari_hspnet.errors import (
 )
 from napari_hspnet.inference import Settings, make_plan, prepare, run_plan, segment
 from napari_hspnet.slides import LabelBlock, LabelGrid, Region
-
-
-def stained(height: int, width: int, seed: int = 0) -> ArraySlide:
-    rng = np.random.default_rng(seed)
-    return ArraySlide(rng.integers(40, 220, (height, width, 3), dtype=np.uint8))
 
 
 def run(slide, region, how, network=None, classes=5, **options):

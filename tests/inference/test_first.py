@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from engine_helpers import ArraySink, ArraySlide, Counting, SmallNet, model
+from engine_helpers import ArraySink, Counting, SmallNet, model, stained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,11 +16,6 @@ from napari_hspnet.inference.first import first_looks, keepable, parts_of
 from napari_hspnet.slides import LabelGrid, Region
 
 WINDOW = 64
-
-
-def stained(height, width):
-    rng = np.random.default_rng(0)
-    return ArraySlide(rng.integers(40, 220, (height, width, 3), dtype=np.uint8))
 
 
 class Watched(ArraySink):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 import torch
@@ -88,3 +89,12 @@ class Forward:
     def logits(self, windows: torch.Tensor) -> torch.Tensor:
         """What the softmax values are of; otherwise as calling it."""
         return self._predictor(windows)
+
+    @property
+    def ahead(self) -> bool:
+        """Whether `begin` comes back before the work is done."""
+        return self._predictor.ahead
+
+    def begin(self, windows: torch.Tensor) -> Callable[[], torch.Tensor]:
+        """As `logits`, had later; see `Predictor.begin`."""
+        return self._predictor.begin(windows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -247,13 +248,26 @@ class Run:
     def _ran(
         self, places: Iterator[Window], reader: TileReader, forward: Forward
     ) -> Generator[tuple[Window, Tensor], None, None]:
-        """Windows with their logits, (c, window, window), as they are run."""
+        """Windows with their logits, (c, window, window), as they are run.
+
+        Where the device works by itself it has the next batch before one is looked at.
+        """
+        begun: deque[tuple[list[Window], Callable[[], Tensor]]] = deque()
+
+        def oldest() -> Iterator[tuple[Window, Tensor]]:
+            windows, logits = begun.popleft()
+            found = logits()
+            self.done += len(windows)
+            self._report()
+            return zip(windows, found, strict=True)
+
         with Feed(places, self.plan.settings.window, reader, self.cancel) as feed:
             for windows, pixels in feed.batches(lambda: self.batch):
-                logits = self._forward(forward, pixels)
-                self.done += len(windows)
-                self._report()
-                yield from zip(windows, logits, strict=True)
+                begun.append((windows, self._begin(forward, pixels)))
+                if len(begun) > forward.ahead:
+                    yield from oldest()
+            while begun:
+                yield from oldest()
 
     def _counted(self, band: Band, place: Window) -> tuple[slice, slice]:
         """What of a window counts, in its own pixels."""
@@ -266,6 +280,24 @@ class Run:
             slice(int(rows[0]), min(int(rows[1]), height - place.y)),
             slice(int(columns[0]), int(columns[1])),
         )
+
+    def _begin(self, forward: Forward, pixels: Tensor) -> Callable[[], Tensor]:
+        """Have a batch's logits later; all that does not fit at once is left until then."""
+        later = partial(self._forward, forward, pixels)
+        if not forward.ahead or len(pixels) > self.batch:
+            return later
+        try:
+            finish = forward.begin(pixels)
+        except OutOfMemoryError:
+            return later
+
+        def logits() -> Tensor:
+            try:
+                return finish()
+            except OutOfMemoryError:
+                return later()
+
+        return logits
 
     def _forward(self, forward: Forward, pixels: Tensor) -> Tensor:
         """Logits of a batch, in halves where it does not fit."""

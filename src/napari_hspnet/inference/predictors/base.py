@@ -67,10 +67,13 @@ class Predictor(ABC):
         As users and records write it.
     patience : float
         Seconds that getting ready may take, about, on a slow machine.
+    ahead : bool
+        Whether `begin` comes back before the work is done.
     """
 
     name: ClassVar[str]
     patience: ClassVar[float] = 1.0
+    ahead: bool = False
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject

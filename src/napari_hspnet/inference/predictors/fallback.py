@@ -37,6 +37,7 @@ class WithFallback(Predictor):
         failed: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(first.subject)
+        self.ahead = first.ahead
         self._now = first
         self._notes = list(notes)
         self._failed = failed

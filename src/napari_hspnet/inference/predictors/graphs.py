@@ -77,6 +77,7 @@ class CudaGraph(Predictor):
 
     name = "cuda-graph"
     patience = 20.0
+    ahead = True
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
