@@ -5,6 +5,8 @@
 set -euo pipefail
 python=$1
 shift
+# Tests start some hundred processes: what one has compiled the others need not.
+unset PYTHONDONTWRITEBYTECODE
 window() {
   bash tools/with-display.sh "$python" -m pytest "$@"
 }
