@@ -47,12 +47,15 @@ class Dense:
     window, stride : int
         In pixels; a window of 0 is the whole slide. Windows are blended with sigma
         window / 8.
+    taught : bool
+        Whether it went on learning that way (`dense_train.py`).
     """
 
     local: bool
     kept: float
     window: int = 0
     stride: int = 0
+    taught: bool = False
 
     @property
     def key(self) -> str:
@@ -61,7 +64,7 @@ class Dense:
         taps = {0.0: "all taps", 1e-9: "dead taps zeroed"}.get(
             self.kept, f"taps alive for < {100 * self.kept:.0f} % zeroed"
         )
-        return f"dense, {what}, {pool}, {taps}"
+        return f"dense, {what}, {pool}, {taps}{', taught on' if self.taught else ''}"
 
 
 WAYS = (
@@ -71,6 +74,8 @@ WAYS = (
     Dense(True, 0.3),
     Dense(True, 0.3, 800, 400),
 )
+
+TAUGHT = Dense(True, 0.3, taught=True)
 
 
 class LocalPool(nn.Module):
@@ -137,13 +142,16 @@ def answer(way: Dense, network: HSPNet, rgb: np.ndarray, mean, std) -> tuple[np.
 
 
 def measure(
-    jobs: Sequence[tuple[str, int]], ways: Sequence[Dense], results: Path, keep: Path
+    jobs: Sequence[tuple[str, int]],
+    networks: dict[Dense, HSPNet],
+    results: Path,
+    keep: Path,
 ) -> None:
     """Judge all slides that `results` does not hold yet."""
     card = load_checkpoint(demo_model_path()).card
-    networks = {way.key: network_of(way) for way in ways}
     for domain, seed in jobs:
-        left = [w for w in ways if w.key not in read(results).get((domain, seed), {})]
+        done = read(results).get((domain, seed), {})
+        left = [way for way in networks if way.key not in done]
         if not left:
             continue
         seen = Seen.load(keep / f"{domain}-{seed}.npz")
@@ -154,7 +162,7 @@ def measure(
         found = {}
         for way in left:
             with torch.inference_mode():
-                labels, cost = answer(way, networks[way.key], rgb, card.mean, card.std)
+                labels, cost = answer(way, networks[way], rgb, card.mean, card.std)
             found[way.key] = {
                 "windows": cost,
                 "truth": confusion(seen.truth, labels).tolist(),
@@ -170,9 +178,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--keep", type=Path, required=True, help="what modes.py kept")
     parser.add_argument("--slides", default="A:24", help="DOMAIN:COUNT, comma between")
+    parser.add_argument("--taught", type=Path, help="weights that dense_train.py wrote")
     options = parser.parse_args()
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    measure(jobs_of(options.slides), WAYS, options.results, options.keep)
+    networks = {way: network_of(way) for way in WAYS}
+    if options.taught is not None:
+        networks[TAUGHT] = network_of(TAUGHT)
+        networks[TAUGHT].load_state_dict(torch.load(options.taught, weights_only=True))
+    measure(jobs_of(options.slides), networks, options.results, options.keep)
     table(options.results, EXACT.key)
 
 
