@@ -71,11 +71,12 @@ WAYS = (
     Dense(False, 0.0),
     Dense(True, 0.0),
     Dense(True, 1e-9),
+    Dense(True, 0.2),
     Dense(True, 0.3),
     Dense(True, 0.3, 800, 400),
 )
 
-TAUGHT = Dense(True, 0.3, taught=True)
+TAUGHT = Dense(True, 0.2, taught=True)
 
 
 class LocalPool(nn.Module):
