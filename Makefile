@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 export TORCH_INDEX_URL
 
-.PHONY: setup demo test lint types unit gui crash bench screenshots clean
+.PHONY: setup demo test lint types reference unit crash bench screenshots clean
 
 setup: $(STAMP)
 
@@ -19,9 +19,9 @@ $(STAMP): pyproject.toml constraints.txt tools/setup.sh
 demo: $(STAMP)
 	$(BIN)/napari-hspnet demo --out demo-out --overwrite
 
-# Each of the first two takes one core.
+# Each of the first three takes one core.
 test: $(STAMP)
-	@$(MAKE) --no-print-directory -j2 lint types
+	@$(MAKE) --no-print-directory -j2 types lint reference
 	@$(MAKE) --no-print-directory unit
 
 lint: $(STAMP)
@@ -31,6 +31,13 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+# From the docstrings, into docs/reference/; what cannot be resolved is an error.
+ROOMS := classes errors slides networks training inference cases exchange phantom jobs
+reference: $(STAMP)
+	$(BIN)/python -W error::UserWarning -m pdoc --docformat numpy --no-show-source \
+	  --footer-text "napari-hspnet. Research use only." \
+	  -o docs/reference $(addprefix napari_hspnet.,$(ROOMS))
 
 unit: $(STAMP)
 	@VENV="$(VENV)" bash tools/run-tests.sh $(BIN)/python $(PYTEST)
@@ -47,4 +54,4 @@ screenshots: $(STAMP)
 	$(BIN)/python docs/make_phantom_pictures.py
 
 clean:
-	rm -rf $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) demo-out docs/reference .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
