@@ -7,6 +7,8 @@ python=$1
 shift
 # Tests start some hundred processes: what one has compiled the others need not.
 unset PYTHONDONTWRITEBYTECODE
+# Threads that spin while they wait take the cores from the tests beside.
+export OMP_WAIT_POLICY=PASSIVE
 window() {
   bash tools/with-display.sh "$python" -m pytest "$@"
 }
