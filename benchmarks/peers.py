@@ -199,11 +199,23 @@ def naive(
 
 
 def softmax_alone(pixels: np.ndarray, model: LoadedModel) -> np.ndarray:
-    """What nobody can do without: no pixel is read, nothing is blended; no labels."""
+    """A part that nobody can do without: no pixel is read, nothing is blended; no labels."""
     window, (height, width) = model.card.window, pixels.shape[:2]
     out = torch.empty(model.card.num_classes, window, window)
     for _ in range(len(starts(height, window)) * len(starts(width, window))):
         torch.softmax(model.network(out[None])[0], 0, out=out)
+    return np.zeros((height, width), dtype=np.uint8)
+
+
+def adding_alone(pixels: np.ndarray, model: LoadedModel) -> np.ndarray:
+    """Another such part: logits as they are, weighted and added to sums; no labels."""
+    window, (height, width) = model.card.window, pixels.shape[:2]
+    weights = weights_of(window)
+    sums = torch.zeros(model.card.num_classes, window, width)
+    for _ in starts(height, window):
+        for x in starts(width, window):
+            part = sums[:, :, x : x + window]
+            part.addcmul_(model.network(part[None])[0], weights)
     return np.zeros((height, width), dtype=np.uint8)
 
 

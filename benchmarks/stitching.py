@@ -30,6 +30,7 @@ KINDS = {
     "monai-buffered": "MONAI, 4 at a time, buffered",
     "naive": "a plain loop",
     "softmax": "softmax of each window, and nothing else",
+    "adding": "each window added to the sums, and nothing else",
     "tiatoolbox": "TIAToolbox, 4 at a time, no Gaussian",
 }
 
@@ -40,7 +41,7 @@ def child(kind: str, side: int, out: str) -> dict[str, float]:
     import peers
     from napari_hspnet.networks import LoadedModel, ModelCard
 
-    batch = {"monai-1": 1, "monai-16": 16, "ours": 1, "naive": 1, "softmax": 1}.get(kind, 4)
+    batch = {"monai-4": 4, "monai-16": 16, "monai-buffered": 4, tiatoolbox_run.KIND: 4}.get(kind, 1)
     card = ModelCard(name="null", window=WINDOW)
     model = LoadedModel(peers.NullNet(WINDOW, batch), card, "0" * 64, None)
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -56,6 +57,8 @@ def child(kind: str, side: int, out: str) -> dict[str, float]:
             labels = peers.naive(pixels, model, batch)
         elif kind == "softmax":
             labels = peers.softmax_alone(pixels, model)
+        elif kind == "adding":
+            labels = peers.adding_alone(pixels, model)
         elif kind == tiatoolbox_run.KIND:
             labels = tiatoolbox_run.segment(pixels, model, batch)
         else:
@@ -105,8 +108,9 @@ def _times(kinds: list[str], side: int, repeats: int, tiatoolbox: str) -> None:
     if "monai-buffered" in differ:
         # The null network's logits go by the order of windows, which is another there.
         differ["monai-buffered"] = "not comparable"
-    if "softmax" in differ:
-        differ["softmax"] = "none"
+    for kind in ("softmax", "adding"):
+        if kind in differ:
+            differ[kind] = "none"
     if tiatoolbox_run.KIND in differ:
         # Equal weights and a Gaussian give random logits other labels.
         differ[tiatoolbox_run.KIND] = "not comparable"
