@@ -22,6 +22,7 @@ from modes import EXACT, WINDOW, Blender, Seen, jobs_of  # isort: skip
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -185,7 +186,7 @@ def main() -> None:
     networks = {way: network_of(way) for way in WAYS}
     if options.taught is not None:
         networks[TAUGHT] = network_of(TAUGHT)
-        networks[TAUGHT].load_state_dict(torch.load(options.taught, weights_only=True))
+        networks[TAUGHT].load_state_dict(load_file(options.taught))
     measure(jobs_of(options.slides), networks, options.results, options.keep)
     table(options.results, EXACT.key)
 

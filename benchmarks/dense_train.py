@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from dense import TAUGHT, network_of
 from napari_hspnet.jobs.phantom_fields import FieldJob, draw_fields
@@ -41,7 +42,9 @@ RECIPE = replace(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="weights, for dense.py")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="weights, safetensors, for dense.py"
+    )
     parser.add_argument("--minutes", type=float, default=14.0, help="without the drawing")
     parser.add_argument("--fields", type=int, default=200)
     options = parser.parse_args()
@@ -79,7 +82,7 @@ def main() -> None:
         average=average,
         progress=tell,
     )
-    torch.save(average.network.state_dict(), options.out)
+    save_file(average.network.state_dict(), options.out)
     print(f"{state.step} steps, loss {state.loss:.3f}")
 
 

@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 
 from children import interleaved, machine, spread
-from heartbeat import settle
+from hands import wait
 from napari_hspnet.classes import SKIPPED
 from napari_hspnet.jobs.threads import let_threads_sleep
 from phantoms import large_phantom
@@ -45,14 +45,14 @@ def child(kind: str, path: str) -> dict[str, float]:
     viewer.window._qt_window.resize(1280, 800)
     viewer.open(path, plugin="napari-hspnet")
     _, dock = viewer.window.add_plugin_dock_widget("napari-hspnet", "HSP-Net review")
-    settle(app, 5)
+    wait(5)
     control = dock.control
     control.choose_demo_model()
-    settle(app, 5)
+    wait(5)
     canvas = viewer.window._qt_viewer.canvas.native
     viewer.scene.camera.zoom = canvas.width() / VIEW_UM
     viewer.scene.camera.center = (0.0, *_tissue(viewer))
-    settle(app, 3)
+    wait(3)
     looks = "napari_hspnet.inference.run.first_looks"
     with mock.patch(looks, return_value=[]) if kind == "rows" else nullcontext():
         return _watch(app, viewer, dock)

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from children import interleaved, machine, spread
+from hands import wait
 from napari_hspnet.jobs.threads import let_threads_sleep
 
 SECONDS = 20.0
@@ -65,13 +66,6 @@ def _figures(gaps: list[float]) -> dict[str, float]:
     return {"p50": cuts[49], "p99": cuts[98], "max": max(gaps), "ticks": len(gaps)}
 
 
-def settle(app, seconds: float) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        app.processEvents()
-        time.sleep(0.002)
-
-
 def plugin(path: str) -> dict[str, float]:
     import napari
     from qtpy.QtWidgets import QApplication
@@ -83,13 +77,13 @@ def plugin(path: str) -> dict[str, float]:
     viewer.window._qt_window.resize(1280, 800)
     viewer.open(path, plugin="napari-hspnet")
     _, dock = viewer.window.add_plugin_dock_widget("napari-hspnet", "HSP-Net review")
-    settle(app, 6)
+    wait(6)
     control = dock.control
     control.choose_demo_model()
-    settle(app, 4)
+    wait(4)
     viewer.scene.camera.zoom = 0.4
     control.segment("slide")
-    settle(app, 4)
+    wait(4)
     assert control.running, "the run did not start"
     layer = viewer.layers[0]
     extent = tuple(float(v) for v in layer.extent.world[1][:2])
@@ -159,9 +153,9 @@ def peer(path: str) -> dict[str, float]:
 
         thread = threading.Thread(target=load)
         thread.start()
-        settle(app, 6)
+        wait(6)
         viewer.scene.camera.zoom = 0.4
-        settle(app, 4)
+        wait(4)
         extent = tuple(float(v) for v in viewer.layers[0].extent.world[1][:2])
         figures = _figures(_beat(app, viewer, extent))
         stop.set()

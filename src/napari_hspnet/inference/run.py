@@ -253,6 +253,7 @@ class Run:
         Where the device works by itself it has the next batch before one is looked at.
         """
         begun: deque[tuple[list[Window], Callable[[], Tensor]]] = deque()
+        ahead = 1 if forward.ahead else 0
 
         def oldest() -> Iterator[tuple[Window, Tensor]]:
             windows, logits = begun.popleft()
@@ -264,7 +265,7 @@ class Run:
         with Feed(places, self.plan.settings.window, reader, self.cancel) as feed:
             for windows, pixels in feed.batches(lambda: self.batch):
                 begun.append((windows, self._begin(forward, pixels)))
-                if len(begun) > forward.ahead:
+                if len(begun) > ahead:
                     yield from oldest()
             while begun:
                 yield from oldest()
