@@ -1,6 +1,7 @@
 """Writing phantoms: processes, domains, lines, and what the files say of themselves."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -71,6 +72,22 @@ def test_cancel_ends_the_processes_and_leaves_nothing(tmp_path, monkeypatch):
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "getsid"), reason="sessions are POSIX's")
+def test_a_terminals_ctrl_c_does_not_reach_the_processes(tmp_path, monkeypatch):
+    """It goes to the session that it was typed in."""
+    sessions = []
+
+    class Spy(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            sessions.append(os.getsid(self.pid))
+
+    monkeypatch.setattr(crew_module.subprocess, "Popen", Spy)
+    write_phantom(tmp_path / "a.tiff", PhantomSpec(700, 5000, seed=5, mpp=0.5), workers=2)
+    assert len(sessions) == 2
+    assert os.getsid(0) not in sessions
 
 
 def test_a_process_that_dies_is_told_and_leaves_nothing(tmp_path, monkeypatch):

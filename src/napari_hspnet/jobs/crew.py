@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_hspnet.errors import DependencyError, InputError
+from napari_hspnet.jobs.children import deaf_to_ctrl_c
 
 __all__ = ["Crew", "crew_client", "import_distributed"]
 
@@ -102,19 +103,20 @@ def _own_cluster(distributed: Any, workers: int) -> Iterator[Any]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     calm = {name: os.environ.get(name, str(threads)) for name in names}
     calm["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-    with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": calm}),
-        distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            # A run's memory is bounded; a worker that is held up or ended for what it
-            # takes would only begin again.
-            memory_limit=0,
-            dashboard_address=None,
-            # What goes wrong reaches the caller as an error. A client that is gone in the
-            # middle of a message, as after Ctrl-C, is "critical" to it, with a traceback.
-            silence_logs=logging.CRITICAL + 1,
-        ) as cluster,
-    ):
-        yield cluster
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": calm}):
+        # The cluster's thread, begun here, begins the workers, lost ones' successors too.
+        with deaf_to_ctrl_c():
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                # A run's memory is bounded; a worker that is held up or ended for what
+                # it takes would only begin again.
+                memory_limit=0,
+                dashboard_address=None,
+                # What goes wrong reaches the caller as an error. A client that is gone in
+                # the middle of a message is "critical" to it, with a traceback.
+                silence_logs=logging.CRITICAL + 1,
+            )
+        with cluster:
+            yield cluster

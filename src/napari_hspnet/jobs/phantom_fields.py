@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 
 from napari_hspnet.errors import CancelledError
+from napari_hspnet.jobs.children import deaf_to_ctrl_c
 from napari_hspnet.phantom import Field, domain_field
 
 __all__ = ["FieldJob", "draw_field", "draw_fields"]
@@ -86,7 +87,8 @@ def draw_fields(
         left = iter(jobs)
         while True:
             for job in left:
-                ahead.append(pool.submit(draw_field, job))
+                with deaf_to_ctrl_c():
+                    ahead.append(pool.submit(draw_field, job))
                 if len(ahead) >= 3 * workers:
                     break
             if not ahead:

@@ -45,6 +45,7 @@ _LOCK = ".predict.lock"
 _POLL = 0.5
 _STOP_WITHIN = 20.0
 _BUSY_FOR = 60.0
+_ASK_AGAIN = 5.0
 
 Told = Callable[[SlideEntry, int, int], None]
 
@@ -336,18 +337,19 @@ def _stopped_by(name: str) -> Iterator[threading.Event]:
     stop, over = threading.Event(), threading.Event()
     flag = import_distributed().Event(name)
 
-    def look() -> None:
-        # A scheduler that does not answer is not a reason to end a long run.
-        with contextlib.suppress(Exception):
-            if flag.is_set():
-                stop.set()
-
     def watch() -> None:
-        while not (stop.is_set() or over.wait(1.0)):
-            look()
+        while not (stop.is_set() or over.is_set()):
+            try:
+                if flag.wait(timeout=_ASK_AGAIN):
+                    stop.set()
+            except Exception:
+                # A scheduler that does not answer is not a reason to end a long run.
+                over.wait(1.0)
 
     # A slide that is begun after the job was stopped is not worked on.
-    look()
+    with contextlib.suppress(Exception):
+        if flag.is_set():
+            stop.set()
     watching = threading.Thread(target=watch, name="hspnet-stop", daemon=True)
     watching.start()
     try:

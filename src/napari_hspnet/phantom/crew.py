@@ -142,6 +142,8 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **ones},
+            # Ctrl+C in a terminal is for the caller, while this one still imports too.
+            start_new_session=True,
         )
         self._send(self._tools)
         return self
@@ -205,7 +207,7 @@ def _serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 def serve() -> None:
     """What a process of the crew does: jobs from standard input, results to output."""
-    # Ctrl+C is the caller's: it ends this process in its own time.
+    # Where there are no sessions, it comes here all the same.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whatever is printed must not get into the results.
     sink = os.fdopen(os.dup(1), "wb")
