@@ -5,8 +5,9 @@ from napari_hspnet.cases.composite import Areas, Composite, CompositeLevel
 from napari_hspnet.cases.corrections import UNTOUCHED
 from napari_hspnet.cases.editing import Editing, EditResult, Patch, accepted, filled
 from napari_hspnet.cases.facts import SlideFacts
-from napari_hspnet.cases.journal import Entry, Journal
+from napari_hspnet.cases.journal import Entry, Journal, Reading
 from napari_hspnet.cases.places import SUFFIX, FoundCases, default_case_folder, find_cases
+from napari_hspnet.cases.reading import FoundReading, begin_reading, find_readings, reading_folder
 from napari_hspnet.cases.record import FINISHED, WRITING, RunInfo, RunRecord
 from napari_hspnet.cases.review import (
     IN_PROGRESS,
@@ -45,8 +46,10 @@ __all__ = [
     "Editing",
     "Entry",
     "FoundCases",
+    "FoundReading",
     "Journal",
     "Patch",
+    "Reading",
     "Review",
     "ReviewRegion",
     "RunInfo",
@@ -57,7 +60,10 @@ __all__ = [
     "Selection",
     "SlideFacts",
     "accepted",
+    "begin_reading",
     "default_case_folder",
     "filled",
     "find_cases",
+    "find_readings",
+    "reading_folder",
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.failures import case_failures
 from napari_hspnet.errors import CaseMismatchError
-from napari_hspnet.slides.types import Bounds, SlideInfo
+from napari_hspnet.slides.types import Bounds, Level, SlideInfo
 
 __all__ = ["SlideFacts", "read_facts", "said_bounds"]
 
@@ -53,6 +54,21 @@ class SlideFacts:
             If its µm per pixel is unknown.
         """
         return cls(info.name, info.fingerprint, info.shape, info.require_mpp(), info.bounds, True)
+
+    def info(self) -> SlideInfo:
+        """As if it were open, as far as a case needs that; it has no file."""
+        return SlideInfo(
+            path=Path(self.name),
+            backend="",
+            vendor="",
+            levels=(Level(self.shape, (1.0, 1.0), (1, 1)),),
+            mpp=self.mpp,
+            mpp_source="user",
+            mpp_problem=None,
+            objective=None,
+            bounds=self.bounds,
+            fingerprint=self.fingerprint,
+        )
 
     def refuse_other(self, info: SlideInfo) -> None:
         """Raise where an open slide is another one.

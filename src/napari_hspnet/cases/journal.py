@@ -34,6 +34,7 @@ __all__ = [
     "Entry",
     "Journal",
     "PackedTile",
+    "Reading",
     "damaged_entry",
     "moment",
     "pack_tile",
@@ -44,6 +45,7 @@ RUNS, REGIONS, SLIDE = "runs", "regions", "slide"
 
 _COLUMNS = "seq, time, reader, kind, body, tiles, previous, hash"
 _BY_READERS = {EDIT, UNDO, REDO, REGIONS, SLIDE}
+_READING = {EDIT, UNDO, REDO, REGIONS}
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,46 @@ class Entry:
         return None if box is None else (box[0], box[1], box[2], box[3])
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What makes a case a second reading.
+
+    Attributes
+    ----------
+    reader : str
+        Who alone corrects and reviews there.
+    model : bool
+        Whether it began with what the model said.
+    entry, hash : int, str
+        The last entry of the first case's journal when it was made; 0 and empty
+        where that had none.
+    """
+
+    reader: str
+    model: bool
+    entry: int
+    hash: str
+
+    def body(self) -> dict[str, Any]:
+        """As the journal's first entry says it."""
+        of = {"entry": self.entry, "hash": self.hash}
+        return {"reader": self.reader, "model": self.model, "of": of}
+
+    def refuse_other(self, reader: str) -> None:
+        """Raise where somebody else acts.
+
+        Raises
+        ------
+        InputError
+            If so.
+        """
+        if " ".join(reader.split()).casefold() != self.reader.casefold():
+            raise InputError(
+                f"This is the second reading of {self.reader}, and {reader} is named as reader",
+                advice=f"Only {self.reader} corrects and reviews here; go to your own reading",
+            )
+
+
 @dataclass
 class _Head:
     """The journal's end."""
@@ -114,6 +156,7 @@ class Journal:
     database: CaseDatabase
     clock: Callable[[], str] = moment
     _head: _Head | None = field(default=None, init=False)
+    _reading: tuple[Reading | None] | None = field(default=None, init=False)
 
     @property
     def there(self) -> bool:
@@ -142,7 +185,7 @@ class Journal:
         Raises
         ------
         InputError
-            A reader's act without a name.
+            A reader's act without a name, or in the second reading of another.
         CaseError
             The case is read-only.
         OutputError
@@ -154,6 +197,8 @@ class Journal:
                 "Nobody is named as reader", advice="Say who corrects (--reader, or section Slide)"
             )
         self.database.require_writable()
+        if kind in _READING and self.reading is not None:
+            self.reading.refuse_other(reader)
         ordered = sorted(tiles, key=lambda t: (t.part, t.row, t.col))
         # Held beyond the commit: another thread's entry must not come between it
         # and the new head.
@@ -216,6 +261,24 @@ class Journal:
     def last(self) -> int:
         """Number of the last entry; 0 where there is none."""
         return self._read_head().seq if self.there else 0
+
+    @property
+    def reading(self) -> Reading | None:
+        """What makes the case a second reading; None where it is none, or damaged there."""
+        if self._reading is None:
+            try:
+                if not self.last:
+                    return None
+                said = self.entry(1).body.get("reading")
+                of = {} if said is None else said["of"]
+                self._reading = (
+                    None
+                    if said is None
+                    else Reading(said["reader"], bool(said["model"]), of["entry"], of["hash"]),
+                )
+            except (CaseError, KeyError, TypeError):
+                return None
+        return self._reading[0]
 
     def entries(self, after: int = 0, until: int | None = None) -> Iterator[Entry]:
         """Entries in order, those with ``after < seq <= until``."""

@@ -12,6 +12,7 @@ from napari_hspnet.errors import CaseError, HspnetError
 from napari_hspnet.slides.types import SlideInfo
 
 __all__ = [
+    "MARK",
     "SUFFIX",
     "FoundCases",
     "default_case_folder",
@@ -21,6 +22,9 @@ __all__ = [
 ]
 
 SUFFIX = ".hspnet"
+
+MARK = "~"
+"""Stands between a case's name and a second reader's; no slide's case has it by itself."""
 
 _NETWORK = {
     "afpfs",
@@ -67,7 +71,7 @@ class FoundCases:
 
 
 def find_cases(info: SlideInfo) -> FoundCases:
-    """Look in the user's folder for a slide's case.
+    """Look in the user's folder for a slide's case; second readings lie beside it.
 
     Raises
     ------
@@ -82,7 +86,7 @@ def find_cases(info: SlideInfo) -> FoundCases:
     namesakes = []
     with case_failures(folder):
         for found in sorted(folder.glob(f"*{SUFFIX}")):
-            if not (found / "case.sqlite").is_file():
+            if MARK in found.name or not (found / "case.sqlite").is_file():
                 continue
             try:
                 path = found / "case.sqlite"

@@ -20,7 +20,8 @@ from napari_hspnet.cases.checks import CORRECTION, DATABASE, RUN_FOLDERS
 from napari_hspnet.cases.corrections import UNTOUCHED, Corrections, PastCorrections
 from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.editing import Patch
-from napari_hspnet.cases.journal import RUNS, Journal, PackedTile
+from napari_hspnet.cases.facts import SlideFacts
+from napari_hspnet.cases.journal import RUNS, Journal, PackedTile, Reading
 from napari_hspnet.cases.record import FINISHED, RunInfo, RunRecord
 from napari_hspnet.cases.review import KINDS, STATES, TAGS, TO_DO, Review, ReviewRegion
 from napari_hspnet.cases.store import CHUNK, CorrectionStore, Key, RunStore
@@ -28,7 +29,7 @@ from napari_hspnet.cases.unfinished import PROGRESS
 from napari_hspnet.classes import CIN3, NOT_RUN
 from napari_hspnet.errors import CaseError, CaseMismatchError
 from napari_hspnet.slides.grid import LabelGrid
-from napari_hspnet.slides.types import Level, SlideInfo
+from napari_hspnet.slides.types import SlideInfo
 
 __all__ = ["Identity", "Remains", "RunRemains", "identity_of", "keep_database"]
 
@@ -97,6 +98,11 @@ class Remains:
         """Close the database."""
         if self.database is not None:
             self.database.close()
+
+    @property
+    def reading(self) -> Reading | None:
+        """What made it a second reading; None where it was none, or nobody knows."""
+        return None if self._journal is None else self._journal.reading
 
     @property
     def entries_read(self) -> int:
@@ -340,19 +346,8 @@ def _known(remains: Remains) -> Identity | None:
         and all(isinstance(step, float) and math.isfinite(step) and step > 0 for step in steps)
     ):
         return None
-    info = SlideInfo(
-        path=Path(row[1]),
-        backend="",
-        vendor="",
-        levels=(Level((row[2], row[3]), (1.0, 1.0), (1, 1)),),
-        mpp=(row[4], row[5]),
-        mpp_source="user",
-        mpp_problem=None,
-        objective=None,
-        bounds=None,
-        fingerprint=row[0],
-    )
-    return Identity(info, LabelGrid((row[6], row[7]), row[8]))
+    facts = SlideFacts(row[1], row[0], (row[2], row[3]), (row[4], row[5]))
+    return Identity(facts.info(), LabelGrid((row[6], row[7]), row[8]))
 
 
 def _inside(place: tuple[int, int], grid: LabelGrid) -> bool:

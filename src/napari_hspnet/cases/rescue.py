@@ -91,7 +91,7 @@ def rescue_case(
     Raises
     ------
     InputError
-        A reader without a name.
+        A reader without a name, or another one than the second reading's.
     CaseError
         There is nothing to rescue, or it is not known which slide it belongs to.
     CaseInUseError
@@ -131,6 +131,8 @@ class _Rescuer:
         copied = keep_database(self._folder, self._name)
         self._kept += [copied] if copied is not None else []
         with closing(Remains(self._folder, copied)) as old:
+            if old.reading is not None:
+                old.reading.refuse_other(self._reader)
             identity = identity_of(old, info, grid)
             old.audit()
             runs = list(old.runs(identity.grid))
@@ -204,6 +206,7 @@ class _Rescuer:
             "entries_read": old.entries_read,
             "lost": old.lost[:_MOST_NAMED],
             **({} if info is None else said_bounds(info)),
+            **({} if old.reading is None else {"reading": old.reading.body()}),
         }
         if len(old.lost) > _MOST_NAMED:
             said["lost_more"] = len(old.lost) - _MOST_NAMED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -160,6 +160,20 @@ class Review:
             "SELECT entry, part FROM region WHERE id = ?", (region_id,)
         )[0]
         return selection_of(self._journal, self._shape, entry, part)
+
+    def tiles(self, region_id: int) -> tuple[PackedTile, ...]:
+        """The same as the journal keeps them, to be entered as a single region.
+
+        Raises
+        ------
+        InputError
+            If there is none of that number.
+        """
+        self.region(region_id)
+        entry, part = self._database.query(
+            "SELECT entry, part FROM region WHERE id = ?", (region_id,)
+        )[0]
+        return tuple(replace(tile, part=0) for tile in self._journal.tiles(entry, part))
 
     def locks(self, row: int, col: int) -> list[tuple[int, Mask]]:
         """Regions signed off that meet a chunk of level 0, with their pixels there."""

@@ -143,6 +143,14 @@ def _runs(entry: Entry, mpp: float) -> str:
 
 def _begin(entry: Entry, mpp: float) -> str:
     said = f"case begun for {_slide(entry.body)}"
+    reading = entry.body.get("reading")
+    if reading is not None:
+        of = reading["of"]["entry"]
+        model = "with what the model said" if reading["model"] else "without the model"
+        said = (
+            f"second reading by {reading['reader']} begun for {_slide(entry.body)}, {model}, "
+            f"from a case of {of} entr{'y' if of == 1 else 'ies'}"
+        )
     if "rescued_from" in entry.body:
         lost = len(entry.body.get("lost", ())) + entry.body.get("lost_more", 0)
         losses = f"{lost} loss{'' if lost == 1 else 'es'}" if lost else "without losses"
@@ -166,7 +174,8 @@ def _review(entry: Entry, mpp: float) -> str:
         kind = REGION_KINDS.get(body.get("kind", ""), body.get("kind", ""))
         at = f" at {place_text(given[0]['box'], mpp)}" if len(given) == 1 else ""
         each = "each a " if len(given) > 1 and kind != "drawn" else ""
-        return f"{names} added ({each}{kind}, {area}){at}"
+        done = "taken over from the first reading" if body.get("taken_over") else "added"
+        return f"{names} {done} ({each}{kind}, {area}){at}"
     names = _regions(given)
     if do == "state":
         return f"{names} {body.get('state')}"
