@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +14,15 @@ from napari_hspnet.cases.composite import Composite
 from napari_hspnet.cases.parts import Parts, Report, pixels_from
 from napari_hspnet.cases.selection import Place, around
 from napari_hspnet.classes import CIN3, NOT_RUN
+from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.region import PixelBox
 
-__all__ = ["Disagreement", "disagreements"]
+__all__ = ["Disagreement", "differing", "disagreements", "paired"]
 
 Array = npt.NDArray[np.uint8]
 
 _PAIR = 8
-"""Codes a pair (said, predicted) as said * 8 + predicted."""
+"""Codes a pair (one, other) as one * 8 + other."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,47 @@ def disagreements(
     CancelledError
         If cancelled.
     """
+    found = differing(
+        composite.grid, partial(_pairs, composite), least_um2, places, progress, cancel
+    )
+    return tuple(Disagreement(*place) for place in found)
+
+
+def differing(
+    grid: LabelGrid,
+    pairs: Callable[[PixelBox], Array],
+    least_um2: float,
+    places: Iterable[Place] | None = None,
+    progress: Report | None = None,
+    cancel: threading.Event | None = None,
+) -> Iterator[tuple[PixelBox, int, int, int]]:
+    """Where two of equal grid say different classes.
+
+    Parameters
+    ----------
+    grid : LabelGrid
+        Theirs.
+    pairs : callable (PixelBox) -> ndarray of uint8
+        What they say in a box, as `paired` gives it.
+    least_um2, places, progress, cancel
+        As for `disagreements`.
+
+    Yields
+    ------
+    tuple of PixelBox, int, int, int
+        (box, pixels, one, other), in the order of `disagreements`.
+
+    Raises
+    ------
+    As `disagreements`.
+    """
     every = range(CIN3 + 1)
     parts = Parts.of(
-        PixelBox(0, 0, *composite.grid.shape),
-        lambda box: _pairs(composite, box),
-        [s * _PAIR + p for s in every for p in every if s != p],
-        least=pixels_from(least_um2, composite.grid.mpp),
-        shape=composite.grid.shape,
+        PixelBox(0, 0, *grid.shape),
+        pairs,
+        [a * _PAIR + b for a in every for b in every if a != b],
+        least=pixels_from(least_um2, grid.mpp),
+        shape=grid.shape,
         places=places,
         progress=progress,
         cancel=cancel,
@@ -93,19 +129,21 @@ def disagreements(
     boxes: dict[int, PixelBox] = {}
     for _, box, part, _ in parts.pieces(cancel=cancel):
         boxes[part] = around([box, boxes.get(part, box)])
-    order = np.argsort(-parts.pixels, kind="stable")
-    return tuple(
-        Disagreement(boxes[i], int(parts.pixels[i]), *divmod(int(parts.codes[i]), _PAIR))
-        for i in order.tolist()
-    )
+    for i in np.argsort(-parts.pixels, kind="stable").tolist():
+        yield boxes[i], int(parts.pixels[i]), *divmod(int(parts.codes[i]), _PAIR)
+
+
+def paired(one: Array, other: Array) -> Array:
+    """Codes of what two say, 255 where one of them says no class (0 to 4)."""
+    out = np.full(one.shape, NOT_RUN, np.uint8)
+    both = (one <= CIN3) & (other <= CIN3)
+    np.copyto(out, one * np.uint8(_PAIR) + other, where=both)
+    return out
 
 
 def _pairs(composite: Composite, box: PixelBox) -> Array:
     at = (box.y0, box.x0, box.height, box.width)
     said = composite.read(*at, what="correction")
-    out = np.full(said.shape, NOT_RUN, np.uint8)
-    there = said != NOT_RUN
-    if there.any():
-        predicted = composite.read(*at, what="prediction")
-        np.copyto(out, said * np.uint8(_PAIR) + predicted, where=there & (predicted <= CIN3))
-    return out
+    if (said == NOT_RUN).all():
+        return said
+    return paired(said, composite.read(*at, what="prediction"))
