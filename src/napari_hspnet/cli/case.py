@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from napari_hspnet.cli import case_change, case_mend, case_review, case_shape, case_show
+from napari_hspnet.cli import (
+    case_change,
+    case_mend,
+    case_reading,
+    case_review,
+    case_shape,
+    case_show,
+)
 
 __all__ = ["app"]
 
@@ -31,3 +38,5 @@ app.command("regions")(case_review.list_regions)
 app.command("region-add")(case_review.add_regions)
 app.command("region-set")(case_review.set_regions)
 app.command("disagreements")(case_review.list_disagreements)
+app.command("second-reading")(case_reading.second_reading)
+app.command("compare")(case_reading.compare_readings)

@@ -202,6 +202,7 @@ def _facts(case: Case, seq: int | None) -> dict[str, Any]:
         for (before, after), pixels in sorted(composite.changes().items())
     ]
     runs = _runs(case, composite, entries, seq)
+    reading = case.journal.reading
     return {
         "notice": RESEARCH_USE_ONLY,
         "demo": DEMO_BANNER if any(run["synthetic"] for run in runs) else None,
@@ -216,6 +217,7 @@ def _facts(case: Case, seq: int | None) -> dict[str, Any]:
         },
         "grid": {"width": grid.shape[1], "height": grid.shape[0], "mpp": grid.mpp},
         "seq": case.journal.last if seq is None else seq,
+        "second_reading": None if reading is None else reading.body(),
         "runs": runs,
         "areas_mm2": {str(value): mm2 for value, mm2 in areas.mm2.items()},
         "areas_exact": areas.exact,
@@ -307,6 +309,9 @@ def _lines(said: dict[str, Any]) -> list[str]:
         f"Fingerprint:  {slide['fingerprint']}",
         f"Label grid:   {grid['width']:,} x {grid['height']:,} px of {grid['mpp']:g} µm",
     ]
+    if said["second_reading"] is not None:
+        model = "" if said["second_reading"]["model"] else ", begun without the model"
+        lines.append(f"Reading:      second, by {said['second_reading']['reader']} alone{model}")
     for run in said["runs"]:
         shown = "topmost" if run["topmost"] else "active" if run["active"] else "not shown"
         shown = shown if run["state"] == "finished" else run["state"]
