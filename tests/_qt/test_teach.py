@@ -129,7 +129,7 @@ def test_from_corrections_to_a_new_overlay(open_window, viewer, canvas, qtbot, w
     assert view.account.isVisible()
     assert children() == before
 
-    rounds(dock, qtbot, 10)
+    rounds(dock, qtbot, 14)
     view.options.keep.setFocus()
     QTest.keyClick(view.options.keep, Qt.Key.Key_Home)
     assert view.options.said()["keep"] == 0
@@ -146,7 +146,7 @@ def test_from_corrections_to_a_new_overlay(open_window, viewer, canvas, qtbot, w
     assert view.verdict.isVisible(), view.told.text()
     assert len(view.curves.losses) > 3
     mean = view.curves.figures["mean_dice"]
-    assert [after for after, _ in mean] == list(range(11))
+    assert [after for after, _ in mean] == list(range(15))
     assert mean[-1][1] > mean[0][1] + 0.2
     assert view.verdict.title.text().startswith("Better")
     assert "Research use only" in view.verdict.text.text()

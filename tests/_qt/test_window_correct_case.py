@@ -43,7 +43,9 @@ def test_removing_the_slide_closes_the_case_after_the_last_stroke(
     viewer.layers.remove(dock.slides.active.layers.slide_layer)
     wait(lambda: session.closed)
     with Case.open(wide_case, read_only=False) as case:
-        assert [e.kind for e in case.journal.entries()] == ["begin", "runs", "edit"]
+        # On a busy machine a stroke is saved in parts.
+        acts = [e.kind for e in case.journal.entries() if not e.body.get("continues")]
+        assert acts == ["begin", "runs", "edit"]
     assert not any("Correcting" in layer.name for layer in viewer.layers)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 
 from napari_hspnet._qt.session import CaseState, describe_runs
 from napari_hspnet._qt.slide_view import SlideView
@@ -31,6 +31,9 @@ class CasesControl(QObject):
         Opens them beside the window.
     """
 
+    looked = Signal()
+    """It is known which cases there are of a slide."""
+
     def __init__(self, slides: SlidesControl, view: SlideView, jobs: Jobs) -> None:
         super().__init__(slides)
         self._slides, self._view, self._jobs = slides, view, jobs
@@ -47,6 +50,7 @@ class CasesControl(QObject):
                 self.take(entry, state, reopened=True)
             elif entry.session.namesakes:
                 self.show()
+            self.looked.emit()
 
         def failed(error: Exception) -> None:
             entry.case_error = sentence(error)

@@ -35,6 +35,7 @@ from napari_hspnet._qt.overlay_control import OverlayControl
 from napari_hspnet._qt.overlay_view import OverlayView
 from napari_hspnet._qt.paint_control import PaintControl
 from napari_hspnet._qt.parts import FoldingSection, notes_stylesheet
+from napari_hspnet._qt.readings_control import ReadingsControl
 from napari_hspnet._qt.review_control import ReviewControl
 from napari_hspnet._qt.review_view import ReviewView
 from napari_hspnet._qt.ruler import Ruler
@@ -93,6 +94,9 @@ class ReviewDock(QWidget):
         self.memory = Memory()
         self.slides = SlidesControl(napari_viewer, self.slide_view, self.jobs, self.memory, self)
         self.acts = Acts(self.slides, self)
+        self.readings = ReadingsControl(
+            self.slide_view.readings, self.jobs, self.acts, self.slides, self
+        )
         self.models = ModelControl(self.model_view, self.jobs, self)
         self.models.reader = lambda: self.slides.reader
         self.segmenting = SegmentControl(

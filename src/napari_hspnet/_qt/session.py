@@ -8,7 +8,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hspnet.cases import Case, Composite, RunInfo, codec, default_case_folder, find_cases
+from napari_hspnet.cases import (
+    Case,
+    Composite,
+    FoundReading,
+    Reading,
+    RunInfo,
+    codec,
+    default_case_folder,
+    find_cases,
+    find_readings,
+)
 from napari_hspnet.classes import NOT_RUN, SKIPPED, UNREADABLE
 from napari_hspnet.errors import CaseInUseError, OutputError
 from napari_hspnet.slides import LabelGrid, Slide, with_mpp
@@ -72,9 +82,13 @@ class SlideSession:
     ----------
     slide : Slide
         Open; closed with the session.
+    reader : str
+        Who opened it: that reader's own reading is taken where there is one.
+    folder : Path, optional
+        The case that is wanted instead.
     """
 
-    def __init__(self, slide: Slide) -> None:
+    def __init__(self, slide: Slide, reader: str = "", folder: Path | None = None) -> None:
         self.slide = slide
         self.case: Case | None = None
         self.read_only_because: str | None = None
@@ -87,8 +101,11 @@ class SlideSession:
         self._former: list[Slide] = []
         self._opening = threading.Lock()
         self._opened: CaseState | None = None
-        self._folder: Path | None = None
+        self._reader = reader
+        self._folder = folder
         self.namesakes: tuple[Path, ...] = ()
+        self.first: Path | None = None
+        self.second: tuple[FoundReading, ...] = ()
         self.closed = False
 
     @property
@@ -105,6 +122,16 @@ class SlideSession:
     def has_results(self) -> bool:
         """Whether there is something to show: a run, or a correction."""
         return bool(self.runs) or (self.case is not None and bool(self.case.corrections.chunks))
+
+    @property
+    def reading(self) -> Reading | None:
+        """What makes the open case a second reading; None where it is none."""
+        return None if self.case is None else self.case.journal.reading
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the case is, or would be; None before it has been looked for."""
+        return self._folder
 
     @property
     def synthetic_shown(self) -> bool:
@@ -133,6 +160,7 @@ class SlideSession:
         self._former.append(self.slide)
         self.slide = changed
         self._tissue, self._folder, self.namesakes = None, None, ()
+        self.first, self.second = None, ()
 
     def existing_case(self) -> CaseState | None:
         """Open the slide's case if there is one; a worker calls it.
@@ -149,15 +177,31 @@ class SlideSession:
             if self.case is not None:
                 # A run or a correction was quicker.
                 return CaseState(self.case, self.read_only_because)
-            found = find_cases(info)
-            self.namesakes = found.namesakes
-            if found.own is None:
+            self._look()
+            assert self._folder is not None
+            if not (self._folder / "case.sqlite").is_file():
                 return None
-            self._folder = found.own
             # Two workers can want it before the window has taken it.
             if self._opened is None:
                 self._opened = self._open(create=False)
             return self._opened
+
+    def _look(self) -> None:
+        """Which cases there are, and which of them is meant."""
+        info = self.slide.info
+        found = find_cases(info)
+        self.namesakes = found.namesakes
+        self.first = found.own or default_case_folder(info)
+        self.second = find_readings(self.first)
+        if self._folder is None:
+            self._folder = next(
+                (r.folder for r in self.second if r.is_of(self._reader)), self.first
+            )
+
+    def look_again(self) -> None:
+        """Look which second readings there are now; a worker calls it."""
+        if self.first is not None:
+            self.second = find_readings(self.first)
 
     def attach(self, folder: Path, reader: str) -> CaseState:
         """Take a case that was made for an earlier file of this slide; a worker calls it.
@@ -173,7 +217,7 @@ class SlideSession:
         with Case.open(folder, read_only=False) as case:
             case.attach(info, reader)
         with self._opening:
-            self._folder, self.namesakes = folder, ()
+            self.first, self._folder, self.namesakes = folder, folder, ()
             self._opened = self._open(create=True)
             return self._opened
 
@@ -201,7 +245,10 @@ class SlideSession:
         codec.load()
         info = self.slide.info
         grid = LabelGrid.of(info)
-        folder = self._folder or find_cases(info).own or default_case_folder(info)
+        if self._folder is None:
+            self._look()
+        folder = self._folder
+        assert folder is not None
         try:
             state = CaseState(Case.open_or_create(folder, info, grid))
         except (CaseInUseError, OutputError) as error:

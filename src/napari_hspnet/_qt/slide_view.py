@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 
 from napari_hspnet._qt.overview import Overview
 from napari_hspnet._qt.parts import Note, PrimaryButton, button, row
+from napari_hspnet._qt.reading_view import ReadingView
 from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.words import OBJECTIVES
 
@@ -102,6 +103,7 @@ class SlideView(QWidget):
         self.reader.setToolTip("Your name: it stands beside all that you correct and sign off")
         self.reader.setAccessibleName("Reader")
         self.reader_row = row(QLabel("Reader"), self.reader, stretch=1)
+        self.readings = ReadingView()
         self.case_note = Note(name="case_note", faint=True)
         self.attach_note = Note(name="attach_note")
         self.attach = button(
@@ -123,6 +125,7 @@ class SlideView(QWidget):
             self.mpp_note,
             self.mpp_row,
             self.reader_row,
+            self.readings,
             self.case_note,
             self.attach_note,
             self.attach_row,
@@ -195,7 +198,8 @@ class SlideView(QWidget):
             self.mpp_field.clear()
 
     def _show(self, shown: bool) -> None:
-        for widget in (self.name_row, self.overview, self.zoom_row, self.reader_row):
+        shown_with = (self.name_row, self.overview, self.zoom_row, self.reader_row, self.readings)
+        for widget in shown_with:
             widget.setVisible(shown)
 
     def allow_label(self, why_not: str) -> None:

@@ -23,6 +23,7 @@ from napari_hspnet._qt.slots import into_napari, slot
 from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.words import elided, objective_text, size_text
 from napari_hspnet._qt.work import Job, Jobs
+from napari_hspnet.cases import same_reader
 from napari_hspnet.errors import HspnetError
 
 __all__ = ["OpenSlide", "SlidesControl"]
@@ -39,6 +40,8 @@ class OpenSlide:
         self.place: tuple[Any, float] | None = None
         self.case_error = ""
         self.case_looked_for = False
+        self.then: Callable[[], None] | None = None
+        """Called once it is closed."""
 
 
 class SlidesControl(QObject):
@@ -61,6 +64,7 @@ class SlidesControl(QObject):
         """Called with an `OpenSlide` that was removed, to close its files."""
         self.cases = CasesControl(self, view, jobs)
         self._open: list[OpenSlide] = []
+        self._wanted: dict[int, tuple[Path, tuple[Any, float]]] = {}
         self._count = 0
         self.active: OpenSlide | None = None
         self._moving = QTimer(self)
@@ -108,6 +112,12 @@ class SlidesControl(QObject):
             return "Open a slide first."
         if entry.session.slide.info.mpp is None:
             return "Say the slide's µm per pixel first (section Slide)."
+        reading = entry.session.reading
+        if reading is not None and self.reader and not same_reader(self.reader, reading.reader):
+            return (
+                f"This is the second reading of {reading.reader}; only {reading.reader} corrects "
+                "and reviews here (section Slide)."
+            )
         if entry.session.read_only_because:
             return f"{entry.session.read_only_because}; it can only be looked at here."
         return ""
@@ -168,6 +178,41 @@ class SlidesControl(QObject):
         self._view.error.say("")
         self._jobs.start("open slide", work, done=done, error=failed)
 
+    def reopen(self, entry: OpenSlide, folder: Path, failed: Callable[[Exception], None]) -> None:
+        """Open a slide anew with another of its cases, where one looks now.
+
+        What was ordered for the case that is open is carried out before that is closed.
+        """
+        from napari_hspnet.slides import open_slide
+
+        info = entry.session.slide.info
+        said = info.mpp if info.mpp_source == "user" else None
+
+        def done(data: Any) -> None:
+            levels, about, _ = data
+            anew = about["metadata"][KEY]["slide"]
+            if entry not in self._open:
+                anew.close()
+                return
+            now = self._viewer.scene.camera
+            self._wanted[id(anew)] = folder, (tuple(now.center), now.zoom)
+
+            def add() -> None:
+                with into_napari():
+                    self._viewer.add_image(levels, **about)
+
+            # One after the other: a case is let go of before it can be wanted again.
+            entry.then = add
+            with into_napari():
+                self._viewer.layers.remove(entry.layers.slide_layer)
+
+        self._jobs.start(
+            "open slide",
+            lambda job: slide_layer_data(open_slide(info.path, said)),
+            done=done,
+            error=failed,
+        )
+
     # What the viewer says
 
     @slot
@@ -186,8 +231,10 @@ class SlidesControl(QObject):
             return
         if slide.closed or any(entry.session.slide is slide for entry in self._open):
             return
-        session = SlideSession(slide)
+        folder, place = self._wanted.pop(id(slide), (None, None))
+        session = SlideSession(slide, self.reader, folder)
         entry = OpenSlide(self._count, session, SlideLayers(self._viewer, layer, session))
+        entry.place = place
         self._count += 1
         self._open.append(entry)
         for other in self._viewer.layers:
@@ -383,3 +430,5 @@ def _finish(entry: OpenSlide) -> None:
     """Take a removed slide's layers away and close its files."""
     entry.layers.remove_results()
     entry.session.close()
+    if entry.then is not None:
+        entry.then()

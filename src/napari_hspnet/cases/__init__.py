@@ -5,8 +5,9 @@ from napari_hspnet.cases.composite import Areas, Composite, CompositeLevel
 from napari_hspnet.cases.corrections import UNTOUCHED
 from napari_hspnet.cases.editing import Editing, EditResult, Patch, accepted, filled
 from napari_hspnet.cases.facts import SlideFacts
-from napari_hspnet.cases.journal import Entry, Journal, Reading
+from napari_hspnet.cases.journal import Entry, Journal
 from napari_hspnet.cases.places import SUFFIX, FoundCases, default_case_folder, find_cases
+from napari_hspnet.cases.readers import Reading, same_reader
 from napari_hspnet.cases.reading import FoundReading, begin_reading, find_readings, reading_folder
 from napari_hspnet.cases.record import FINISHED, WRITING, RunInfo, RunRecord
 from napari_hspnet.cases.review import (
@@ -66,4 +67,5 @@ __all__ = [
     "find_cases",
     "find_readings",
     "reading_folder",
+    "same_reader",
 ]

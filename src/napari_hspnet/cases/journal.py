@@ -20,6 +20,7 @@ from napari_hspnet.cases.packing import (
     stored_tile,
     tiles_hash,
 )
+from napari_hspnet.cases.readers import Reading
 from napari_hspnet.errors import CaseError, InputError
 
 __all__ = [
@@ -34,7 +35,6 @@ __all__ = [
     "Entry",
     "Journal",
     "PackedTile",
-    "Reading",
     "damaged_entry",
     "moment",
     "pack_tile",
@@ -85,46 +85,6 @@ class Entry:
         """(y0, x0, y1, x1) of what it concerns, in label pixels."""
         box = self.body.get("box")
         return None if box is None else (box[0], box[1], box[2], box[3])
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What makes a case a second reading.
-
-    Attributes
-    ----------
-    reader : str
-        Who alone corrects and reviews there.
-    model : bool
-        Whether it began with what the model said.
-    entry, hash : int, str
-        The last entry of the first case's journal when it was made; 0 and empty
-        where that had none.
-    """
-
-    reader: str
-    model: bool
-    entry: int
-    hash: str
-
-    def body(self) -> dict[str, Any]:
-        """As the journal's first entry says it."""
-        of = {"entry": self.entry, "hash": self.hash}
-        return {"reader": self.reader, "model": self.model, "of": of}
-
-    def refuse_other(self, reader: str) -> None:
-        """Raise where somebody else acts.
-
-        Raises
-        ------
-        InputError
-            If so.
-        """
-        if " ".join(reader.split()).casefold() != self.reader.casefold():
-            raise InputError(
-                f"This is the second reading of {self.reader}, and {reader} is named as reader",
-                advice=f"Only {self.reader} corrects and reviews here; go to your own reading",
-            )
 
 
 @dataclass

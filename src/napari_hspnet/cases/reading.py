@@ -17,8 +17,9 @@ from napari_hspnet.cases.checks import DATABASE, RUN_FOLDERS
 from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.facts import said_bounds
 from napari_hspnet.cases.failures import case_failures
-from napari_hspnet.cases.journal import BEGIN, REGIONS, RUNS, Journal, Reading, moment
+from napari_hspnet.cases.journal import BEGIN, REGIONS, RUNS, Journal, moment
 from napari_hspnet.cases.places import MARK, SUFFIX, refuse_network
+from napari_hspnet.cases.readers import Reading, same_reader
 from napari_hspnet.cases.record import FINISHED, active_runs
 from napari_hspnet.cases.review import ReviewRegion, project
 from napari_hspnet.errors import CaseError, InputError, OutputError
@@ -43,6 +44,10 @@ class FoundReading:
 
     folder: Path
     reader: str
+
+    def is_of(self, reader: str) -> bool:
+        """Whether this reader alone corrects there."""
+        return same_reader(self.reader, reader)
 
 
 def reading_folder(first: Path, reader: str) -> Path:

@@ -21,7 +21,8 @@ from napari_hspnet.cases.corrections import UNTOUCHED, Corrections, PastCorrecti
 from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.editing import Patch
 from napari_hspnet.cases.facts import SlideFacts
-from napari_hspnet.cases.journal import RUNS, Journal, PackedTile, Reading
+from napari_hspnet.cases.journal import RUNS, Journal, PackedTile
+from napari_hspnet.cases.readers import Reading
 from napari_hspnet.cases.record import FINISHED, RunInfo, RunRecord
 from napari_hspnet.cases.review import KINDS, STATES, TAGS, TO_DO, Review, ReviewRegion
 from napari_hspnet.cases.store import CHUNK, CorrectionStore, Key, RunStore

@@ -1,0 +1,166 @@
+"""A second reader at the window: blind, alone in the own reading, and back at the same place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from clicking import click, cut_off
+from correcting import ANN, done, entries, labels, middle, predicted, ready, show, stroke
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+from napari_hspnet.cases import Case, Patch, Selection, begin_reading, reading_folder
+from napari_hspnet.slides import PixelBox
+
+pytestmark = pytest.mark.gui
+
+BEN = "Dr. Ben"
+
+
+@pytest.fixture
+def corrected(wide_case):
+    """Dr. Ann has painted, drawn a region and said something of it."""
+    with Case.open(wide_case, read_only=False) as case:
+        spot = np.full((200, 200), 4, np.uint8)
+        case.editing.correct([Patch(1900, 1900, spot, spot > 0)], ANN, "brush")
+        where = Selection.of_box(PixelBox(1800, 1800, 2200, 2200), case.grid.shape)
+        case.review.add([where], "drawn", ANN)
+        case.review.comment(1, "clearly CIN3", ANN)
+    return wide_case
+
+
+def settled(dock, wait, folder):
+    """Until this case is open and shown."""
+
+    def shown():
+        session = dock.slides.active and dock.slides.active.session
+        return session and session.areas and session.case and session.case.folder == folder
+
+    wait(shown)
+
+
+def to_reading(dock, qtbot, wait, number, folder):
+    """Choose a reading with the keyboard."""
+    choice = dock.slide_view.readings.choice
+    choice.setFocus()
+    key = Qt.Key.Key_Down if number > choice.currentIndex() else Qt.Key.Key_Up
+    for _ in range(abs(number - choice.currentIndex())):
+        QTest.keyClick(choice, key)
+    settled(dock, wait, folder)
+
+
+def test_a_second_reading_is_begun_and_read_blind(
+    corrected, dock_on, wide_path, viewer, canvas, qtbot, wait
+):
+    dock = dock_on(wide_path)
+    view = dock.slide_view.readings
+    assert not view.choice.isVisible()
+    click(qtbot, view.add)
+    assert not view.begin.isEnabled()
+    QTest.keyClicks(view.name, BEN)
+    click(qtbot, view.regions)
+    assert cut_off(dock.slide_view) == []
+    click(qtbot, view.begin)
+    wait(lambda: view.choice.count() == 2)
+    assert "ready" in view.note.text()
+    assert not view.begin.isVisible()
+    folder = reading_folder(corrected, BEN)
+    show(viewer, 2100, 1700, zoom=0.8)
+
+    to_reading(dock, qtbot, wait, 1, folder)
+    assert [layer.name for layer in viewer.layers if "[" in layer.name] == []
+    np.testing.assert_array_equal(labels(dock), predicted())
+    assert tuple(viewer.scene.camera.center)[-2:] == pytest.approx((2100, 1700))
+    assert viewer.scene.camera.zoom == pytest.approx(0.8)
+    assert view.choice.currentText() == f"{BEN} (second)"
+    (region,) = dock.slides.active.session.case.review.regions
+    assert (region.state, region.comments) == ("to do", ())
+    # Dr. Ann is still named: nothing can be done in her name here.
+    assert "only Dr. Ben corrects" in view.note.text()
+    assert not dock.correct_view.paint.isEnabled()
+    assert "second reading of Dr. Ben" in dock.correct_view.paint.toolTip()
+    dock.slide_view.reader.setText(BEN)
+    assert dock.correct_view.paint.isEnabled()
+    assert "alone" in view.note.text()
+    assert not view.add.isEnabled()
+
+    click(qtbot, dock.correct_view.paint)
+    ready(dock, wait)
+    c = middle(canvas)
+    stroke(qtbot, canvas, c, c + QPoint(60, 0))
+    said = done(dock, wait, 4)
+    assert (said[-1].kind, said[-1].reader) == ("edit", BEN)
+    with Case.open(corrected) as first:
+        assert {e.reader for e in first.journal.entries()} == {"", ANN}
+
+
+def test_the_last_stroke_is_kept_when_one_goes_to_another_reading(
+    corrected, dock_on, wide_path, canvas, qtbot, wait
+):
+    folder = begin_reading(corrected, BEN)
+    dock = dock_on(wide_path)
+    assert f"{BEN} (second)" in [dock.slide_view.readings.choice.itemText(n) for n in range(2)]
+    click(qtbot, dock.correct_view.paint)
+    ready(dock, wait)
+    before = len(entries(dock))
+    c = middle(canvas)
+    stroke(qtbot, canvas, c, c + QPoint(60, 0))
+    to_reading(dock, qtbot, wait, 1, folder)
+    assert not dock.painting.on
+    to_reading(dock, qtbot, wait, 0, corrected)
+    said = entries(dock)
+    assert len(said) == before + 1
+    assert said[-1].kind == "edit"
+    assert not dock.slides.active.session.read_only_because
+
+
+def test_a_reader_gets_the_own_reading_on_opening(corrected, viewer, add_dock, wide_path, wait):
+    from napari_hspnet._qt.memory import Memory
+
+    folder = begin_reading(corrected, BEN)
+    Memory().keep("reader", "dr.  ben")
+    viewer.open(str(wide_path), plugin="napari-hspnet")
+    dock = add_dock()
+    settled(dock, wait, folder)
+    np.testing.assert_array_equal(labels(dock), predicted())
+    assert "Second reading, by Dr. Ben alone" in dock.slide_view.readings.note.text()
+
+
+def test_who_is_named_later_is_told_of_the_own_reading(corrected, dock_on, wide_path):
+    begin_reading(corrected, BEN)
+    dock = dock_on(wide_path)
+    note = dock.slide_view.readings.note
+    assert note.text() == ""
+    dock.slide_view.reader.setText(BEN)
+    assert "should not look at this one before" in note.text()
+    dock.slide_view.reader.setText(ANN)
+    assert note.text() == ""
+
+
+def test_a_reading_that_came_alone_can_be_found(corrected, dock_on, wide_path, qtbot, wait):
+    import shutil
+
+    folder = begin_reading(corrected, BEN)
+    shutil.rmtree(corrected)
+    dock = dock_on(wide_path, results=False)
+    view = dock.slide_view.readings
+    wait(lambda: view.choice.count() == 2)
+    to_reading(dock, qtbot, wait, 1, folder)
+    np.testing.assert_array_equal(labels(dock), predicted())
+
+
+def test_mistakes_are_said_beside_the_field(corrected, dock_on, wide_path, qtbot, wait, notified):
+    dock = dock_on(wide_path)
+    view = dock.slide_view.readings
+    click(qtbot, view.add)
+    QTest.keyClicks(view.name, "dr. ann")
+    QTest.keyClick(view.name, Qt.Key.Key_Return)
+    assert "That is you" in view.note.text()
+    begin_reading(corrected, BEN)
+    view.name.clear()
+    QTest.keyClicks(view.name, BEN)
+    QTest.keyClick(view.name, Qt.Key.Key_Return)
+    wait(lambda: "There is a reading already" in view.note.text())
+    assert any("There is a reading already" in text for text in notified())
+    click(qtbot, view.back)
+    assert not view.name.isVisible()
