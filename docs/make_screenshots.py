@@ -222,6 +222,7 @@ def _correct(viewer, dock, window) -> None:
     _save(window, "window-review")
     _save(dock.sections["review"], "section-review")
     _crop(dock)
+    _second_reader(dock, window)
     for name in ("model", "segment"):
         dock.sections[name].set_open(True)
     dock.reviewing.unlock()
@@ -232,6 +233,48 @@ def _correct(viewer, dock, window) -> None:
         wait(20, lambda seq=last: dock.slides.active.session.case.journal.last > seq)
     dock.slides.fit()
     wait(1.0)
+
+
+def _second_reader(dock, window) -> None:
+    """Begin a second reading, regrade a part there, go back and compare."""
+    import numpy as np
+    from qtpy.QtTest import QTest
+
+    from napari_hspnet.cases import Patch
+
+    readings, compare = dock.slide_view.readings, dock.review_view.compare
+
+    def go_to(number: int) -> None:
+        before = dock.slides.active
+        dock.readings.go_to(number)
+        wait(60, lambda: dock.slides.active not in (None, before))
+        wait(60, lambda: dock.slides.active.session.areas is not None)
+        wait(1.0)
+
+    dock._area.verticalScrollBar().setValue(0)
+    click(readings.add)
+    QTest.keyClicks(readings.name, "Dr. B. Cho")
+    click(readings.regions)
+    wait(0.5)
+    _save(dock.sections["slide"], "section-second-reader")
+    click(readings.begin)
+    wait(60, lambda: readings.choice.count() == 2)
+    region = dock.slides.active.session.case.review.regions[0].box
+    go_to(1)
+    dock.slide_view.reader.setText("Dr. B. Cho")
+    wait(1.0)
+    _save(window, "window-second-reading")
+    case = dock.slides.active.session.case
+    composite = case.composite()
+    values = composite.read(region.y0, region.x0, region.height, region.width)
+    worse = Patch(region.y0, region.x0, np.full_like(values, 4), (values >= 2) & (values <= 3))
+    case.editing.correct([worse], "Dr. B. Cho", "brush")
+    dock.slide_view.reader.setText("Dr. A. Ito")
+    go_to(0)
+    click(compare.go)
+    wait(60, compare.head.text)
+    wait(1.0)
+    _save(compare, "section-compare")
 
 
 def _save(widget, name: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from clicking import click, cut_off
 from correcting import ANN, done, entries, labels, middle, predicted, ready, show, stroke
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QTextDocument
 from qtpy.QtTest import QTest
 
 from napari_hspnet.cases import Case, Patch, Selection, begin_reading, reading_folder
@@ -37,6 +38,13 @@ def settled(dock, wait, folder):
         return session and session.areas and session.case and session.case.folder == folder
 
     wait(shown)
+
+
+def words(rich):
+    """What is read of a rich text."""
+    document = QTextDocument()
+    document.setHtml(rich)
+    return " ".join(document.toPlainText().split())
 
 
 def to_reading(dock, qtbot, wait, number, folder):
@@ -164,3 +172,50 @@ def test_mistakes_are_said_beside_the_field(corrected, dock_on, wide_path, qtbot
     assert any("There is a reading already" in text for text in notified())
     click(qtbot, view.back)
     assert not view.name.isVisible()
+
+
+def test_two_readings_are_compared_and_one_goes_where_they_differ(
+    corrected, dock_on, wide_path, viewer, qtbot, wait
+):
+    folder = begin_reading(corrected, BEN, regions=True)
+    with Case.open(folder, read_only=False) as case:
+        spot = np.full((300, 200), 3, np.uint8)
+        case.editing.correct([Patch(1900, 1900, spot, spot > 0)], BEN, "brush")
+        case.review.set_state([1], "reviewed", BEN)
+    dock = dock_on(wide_path)
+    view = dock.review_view.compare
+    assert view.choice.currentText() == f"{BEN} (second)"
+    click(qtbot, view.go)
+    wait(view.head.text)
+    assert view.head.text() == "First: Dr. Ann. Second: Dr. Ben."
+    assert words(view.figures.text()) == (
+        "corrected reviewed analysed mm² 0.040 0 9.15 same CIN2+ 100 % – 100 % "
+        "kappa – – 0.81 same grade 0 % – 99 % kappa 0.00 – 0.98 weighted kappa 0.00 – 0.98"
+    )
+    assert "the model's word" in view.tail.text()
+    assert "They differ at 2 places, 0.060 mm²." in view.tail.text()
+    assert [view.places.item(n).text() for n in range(view.places.count())] == [
+        "0.040 mm²: Dr. Ann CIN3, Dr. Ben CIN2",
+        "0.020 mm²: Dr. Ann CIN1, Dr. Ben CIN2",
+    ]
+    assert cut_off(dock.review_view) == []
+    show(viewer, 500, 500)
+    view.places.setFocus()
+    spot = view.places.visualItemRect(view.places.item(1)).center()
+    qtbot.mouseClick(view.places.viewport(), Qt.MouseButton.LeftButton, pos=spot)
+    qtbot.mouseDClick(view.places.viewport(), Qt.MouseButton.LeftButton, pos=spot)
+    assert tuple(viewer.scene.camera.center)[-2:] == pytest.approx((2150, 2000))
+
+    # In the second reading one is warned: it is not blind after that.
+    to_reading(dock, qtbot, wait, 1, folder)
+    assert view.head.text() == ""
+    assert not view.places.isVisible()
+    assert view.choice.currentText() == "first reading"
+    click(qtbot, view.go)
+    assert "not blind" in view.warning.text()
+    click(qtbot, view.back)
+    assert not view.warning.isVisible()
+    click(qtbot, view.go)
+    click(qtbot, view.sure)
+    wait(view.head.text)
+    assert view.head.text() == "First: Dr. Ann. Second: Dr. Ben."

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hspnet._qt.acts import Acts
+from napari_hspnet._qt.compare_control import CompareControl
 from napari_hspnet._qt.control import DockControl
 from napari_hspnet._qt.correct_control import CorrectControl
 from napari_hspnet._qt.correct_view import CorrectView
@@ -143,6 +144,14 @@ class ReviewDock(QWidget):
             self,
         )
         self.correcting.corrected.connect(self.reviewing.refresh)
+        self.comparing = CompareControl(
+            self.review_view.compare,
+            self.jobs,
+            self.slides,
+            self.overlay,
+            self.reviewing.go_to_box,
+            self,
+        )
         self.teaching = TeachControl(
             self.teach_view,
             self.jobs,

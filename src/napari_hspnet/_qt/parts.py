@@ -10,13 +10,23 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-__all__ = ["FoldingSection", "Note", "PrimaryButton", "button", "notes_stylesheet", "row", "swatch"]
+__all__ = [
+    "FoldingSection",
+    "Note",
+    "PrimaryButton",
+    "bring_to_sight",
+    "button",
+    "notes_stylesheet",
+    "row",
+    "swatch",
+]
 
 _COLOURS = {
     "dark": {"error": "#ff7a7d", "warning": "#f0a530"},
@@ -93,6 +103,15 @@ def row(*widgets: QWidget | None, stretch: int | None = None) -> QWidget:
         else:
             layout.addWidget(widget, 1 if index == stretch else 0)
     return holder
+
+
+def bring_to_sight(widget: QWidget) -> None:
+    """Scroll the dock until a widget can be seen."""
+    area = widget.parentWidget()
+    while area is not None and not isinstance(area, QScrollArea):
+        area = area.parentWidget()
+    if area is not None:
+        area.ensureWidgetVisible(widget)
 
 
 class FoldingSection(QWidget):

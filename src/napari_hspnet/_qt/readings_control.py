@@ -108,7 +108,7 @@ class ReadingsControl(QObject):
 
         def done(made: Path) -> None:
             self._view.ask(False)
-            self.show()
+            self._slides.cases.looked.emit()
             self._view.note.say(
                 f"{reader}'s reading is ready: it opens with this slide once {reader} is named "
                 "as reader, or choose it above."

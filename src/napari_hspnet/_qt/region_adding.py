@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +26,6 @@ from napari_hspnet.slides import LabelGrid, Region
 __all__ = ["RegionAdding", "regions_from_shapes"]
 
 _CHANNEL = "find regions"
-_REPORTS = 0.1
 _KINDS = {"drawn": "drawn", "parts": "component", "tiles": "tile"}
 _STAGES = {
     "drawn": "Looking at what is drawn",
@@ -232,23 +230,10 @@ def _parts(composite: Any, least_um2: float, job: Job) -> Sequence[Selection]:
     from napari_hspnet.cases.components import components
 
     found = components(
-        composite, least_um2, (CIN1, CIN2, CIN3), progress=_seldom(job), cancel=job.cancel
+        composite, least_um2, (CIN1, CIN2, CIN3), progress=job.progress, cancel=job.cancel
     )
     return [each.selection for each in found]
 
 
 def _tiles(tissue: Any, grid: LabelGrid, side_um: float, job: Job) -> Sequence[Selection]:
-    return tissue_tiles(tissue, grid, side_um, progress=_seldom(job), cancel=job.cancel)
-
-
-def _seldom(job: Job) -> Callable[[float], None]:
-    """Reports of how far a job is, at most ten a second."""
-    told = [0.0]
-
-    def progress(part: float) -> None:
-        now = time.monotonic()
-        if now - told[0] >= _REPORTS:
-            told[0] = now
-            job.report(part)
-
-    return progress
+    return tissue_tiles(tissue, grid, side_um, progress=job.progress, cancel=job.cancel)

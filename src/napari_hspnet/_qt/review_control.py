@@ -236,15 +236,16 @@ class ReviewControl(QObject):
             return
         if region_id not in self.chosen:
             self._view.table.choose(region_id)
-        self._go_to_box(row.region.box)
+        self.go_to_box(row.region.box)
 
     @slot
     def _go_to_place(self, number: int) -> None:
         box = self.figures.place(number)
         if box is not None:
-            self._go_to_box(box)
+            self.go_to_box(box)
 
-    def _go_to_box(self, box: PixelBox) -> None:
+    def go_to_box(self, box: PixelBox) -> None:
+        """Show a place of the active slide."""
         entry = self._slides.active
         grid = None if entry is None else entry.session.grid
         if grid is None:

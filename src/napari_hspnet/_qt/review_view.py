@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_hspnet._qt.compare_view import CompareView
 from napari_hspnet._qt.parts import Note, PrimaryButton, button, row
 from napari_hspnet._qt.progress_strip import ProgressStrip
 from napari_hspnet._qt.region_table import RegionTable
@@ -144,6 +145,7 @@ class ReviewView(QWidget):
         self.places.setUniformItemSizes(True)
         self.places.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.places.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.compare = CompareView()
         self.error = Note(name="review_error")
         self._lay_out()
         self._connect()
@@ -198,6 +200,7 @@ class ReviewView(QWidget):
             self.disagreement,
             self.listing,
             self.places,
+            self.compare,
         ):
             layout.addWidget(widget)
 

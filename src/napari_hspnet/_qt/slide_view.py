@@ -8,13 +8,12 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_hspnet._qt.overview import Overview
-from napari_hspnet._qt.parts import Note, PrimaryButton, button, row
+from napari_hspnet._qt.parts import Note, PrimaryButton, bring_to_sight, button, row
 from napari_hspnet._qt.reading_view import ReadingView
 from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.words import OBJECTIVES
@@ -211,11 +210,7 @@ class SlideView(QWidget):
 
     def ask_for_reader(self) -> None:
         """Take the user to the field for the name."""
-        area = self.parentWidget()
-        while area is not None and not isinstance(area, QScrollArea):
-            area = area.parentWidget()
-        if area is not None:
-            area.ensureWidgetVisible(self.reader)
+        bring_to_sight(self.reader)
         self.reader.setFocus()
 
     @slot

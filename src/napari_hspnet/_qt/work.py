@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from napari_hspnet._qt.slots import RECORDER
 from napari_hspnet.errors import CancelledError, HspnetError
 
 __all__ = ["FaultError", "Job", "Jobs"]
+
+_REPORTS = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,14 @@ class Job:
     def __init__(self, post: Callable[[str, Any], None]) -> None:
         self.cancel = threading.Event()
         self._post = post
+        self._told = 0.0
+
+    def progress(self, part: float) -> None:
+        """Report which part is done, 0 to 1; at most ten times a second is passed on."""
+        now = time.monotonic()
+        if now - self._told >= _REPORTS:
+            self._told = now
+            self.report(part)
 
     def report(self, value: Any) -> None:
         """Send something to the job's `on_report`, on the GUI thread."""
