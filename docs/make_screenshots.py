@@ -222,11 +222,11 @@ def _correct(viewer, dock, window) -> None:
     _save(window, "window-review")
     _save(dock.sections["review"], "section-review")
     _crop(dock)
-    _second_reader(dock, window)
     for name in ("model", "segment"):
         dock.sections[name].set_open(True)
     dock.reviewing.unlock()
     wait(1.0)
+    _second_reader(dock, window)
     while dock.slides.active.session.case.editing.can_undo:
         last = dock.slides.active.session.case.journal.last
         dock.correcting.undo()

@@ -80,7 +80,7 @@ def test_a_second_reading_is_begun_and_read_blind(
     np.testing.assert_array_equal(labels(dock), predicted())
     assert tuple(viewer.scene.camera.center)[-2:] == pytest.approx((2100, 1700))
     assert viewer.scene.camera.zoom == pytest.approx(0.8)
-    assert view.choice.currentText() == f"{BEN} (second)"
+    assert view.choice.currentText() == BEN
     (region,) = dock.slides.active.session.case.review.regions
     assert (region.state, region.comments) == ("to do", ())
     # Dr. Ann is still named: nothing can be done in her name here.
@@ -107,7 +107,7 @@ def test_the_last_stroke_is_kept_when_one_goes_to_another_reading(
 ):
     folder = begin_reading(corrected, BEN)
     dock = dock_on(wide_path)
-    assert f"{BEN} (second)" in [dock.slide_view.readings.choice.itemText(n) for n in range(2)]
+    assert BEN in [dock.slide_view.readings.choice.itemText(n) for n in range(2)]
     click(qtbot, dock.correct_view.paint)
     ready(dock, wait)
     before = len(entries(dock))
@@ -184,7 +184,7 @@ def test_two_readings_are_compared_and_one_goes_where_they_differ(
         case.review.set_state([1], "reviewed", BEN)
     dock = dock_on(wide_path)
     view = dock.review_view.compare
-    assert view.choice.currentText() == f"{BEN} (second)"
+    assert view.choice.currentText() == BEN
     click(qtbot, view.go)
     wait(view.head.text)
     assert view.head.text() == "First: Dr. Ann. Second: Dr. Ben."
@@ -219,3 +219,17 @@ def test_two_readings_are_compared_and_one_goes_where_they_differ(
     click(qtbot, view.sure)
     wait(view.head.text)
     assert view.head.text() == "First: Dr. Ann. Second: Dr. Ben."
+
+
+def test_a_run_under_way_is_not_lost_by_going_to_another_reading(
+    corrected, dock_on, wide_path, monkeypatch
+):
+    begin_reading(corrected, BEN)
+    dock = dock_on(wide_path)
+    view, before = dock.slide_view.readings, dock.slides.active
+    monkeypatch.setattr(dock.segmenting, "running", before)
+    view.choice.setFocus()
+    QTest.keyClick(view.choice, Qt.Key.Key_Down)
+    assert "A run is under way" in view.note.text()
+    assert view.choice.currentIndex() == 0
+    assert dock.slides.active is before

@@ -168,7 +168,7 @@ def _others(entry: OpenSlide | None) -> list[tuple[str, Path]]:
     assert session.case is not None
     assert session.first is not None
     there = [("first reading", session.first)] if session.first.is_dir() else []
-    there += [(f"{each.reader} (second)", each.folder) for each in session.second]
+    there += [(each.reader, each.folder) for each in session.second]
     return [each for each in there if each[1] != session.case.folder]
 
 

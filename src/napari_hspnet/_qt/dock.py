@@ -95,13 +95,13 @@ class ReviewDock(QWidget):
         self.memory = Memory()
         self.slides = SlidesControl(napari_viewer, self.slide_view, self.jobs, self.memory, self)
         self.acts = Acts(self.slides, self)
-        self.readings = ReadingsControl(
-            self.slide_view.readings, self.jobs, self.acts, self.slides, self
-        )
         self.models = ModelControl(self.model_view, self.jobs, self)
         self.models.reader = lambda: self.slides.reader
         self.segmenting = SegmentControl(
             napari_viewer, self.segment_view, self.jobs, self.slides, self.models, self
+        )
+        self.readings = ReadingsControl(
+            self.slide_view.readings, self.acts, self.slides, self.segmenting, self
         )
         self.overlay = OverlayControl(
             napari_viewer,

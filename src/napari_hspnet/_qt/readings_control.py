@@ -8,15 +8,13 @@ from qtpy.QtCore import QObject
 
 from napari_hspnet._qt.acts import Act, Acts
 from napari_hspnet._qt.reading_view import ReadingView
+from napari_hspnet._qt.segment_control import SegmentControl
 from napari_hspnet._qt.slides_control import OpenSlide, SlidesControl
 from napari_hspnet._qt.slots import slot
 from napari_hspnet._qt.tell import notify
-from napari_hspnet._qt.work import Jobs
 from napari_hspnet.cases import begin_reading, same_reader
 
 __all__ = ["ReadingsControl"]
-
-_CHANNEL = "readings"
 
 
 class ReadingsControl(QObject):
@@ -26,15 +24,21 @@ class ReadingsControl(QObject):
     ----------
     view : ReadingView
         Part of the section Slide.
-    jobs, acts, slides
+    acts, slides, segmenting
         The dock's.
     """
 
     def __init__(
-        self, view: ReadingView, jobs: Jobs, acts: Acts, slides: SlidesControl, parent: QObject
+        self,
+        view: ReadingView,
+        acts: Acts,
+        slides: SlidesControl,
+        segmenting: SegmentControl,
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self._view, self._jobs, self._acts, self._slides = view, jobs, acts, slides
+        self._view, self._acts, self._slides = view, acts, slides
+        self._segmenting = segmenting
         view.chosen.connect(self.go_to)
         view.begin_asked.connect(self.begin)
         slides.active_changed.connect(self._slide_changed)
@@ -60,7 +64,7 @@ class ReadingsControl(QObject):
         folders = _folders(entry)
         here = session.case.folder if session.case is not None else session.folder
         current = folders.index(here) if here in folders else -1
-        names = ["first reading", *(f"{each.reader} (second)" for each in session.second)]
+        names = ["first reading", *(each.reader for each in session.second)]
         self._view.show_readings(names, current)
         self._view.allow(self._why_not_begin(entry))
         reader = self._slides.reader
@@ -130,6 +134,10 @@ class ReadingsControl(QObject):
             return
         folders = _folders(entry)
         if not 0 <= number < len(folders) or folders[number] == entry.session.folder:
+            return
+        if self._segmenting.running is not None:
+            self.show()
+            self._view.note.say("A run is under way: wait for it, or cancel it.", "error")
             return
         self._slides.reopen(entry, folders[number], self._failed)
 
