@@ -1,6 +1,7 @@
 """A second reader's case: nothing of the first reader's in it, and nobody else's acts."""
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from napari_hspnet.cases import (
 from napari_hspnet.cases.rescue import rescue_case
 from napari_hspnet.cases.verify import verify_case
 from napari_hspnet.cases.words import describe
-from napari_hspnet.errors import CaseError, InputError, OutputError
+from napari_hspnet.errors import CancelledError, CaseError, InputError, OutputError
 from napari_hspnet.slides import LabelGrid, PixelBox
 
 EVE = "Dr. Eve"
@@ -158,6 +159,29 @@ def test_nothing_is_left_where_it_cannot_be_made(first, tmp_path, monkeypatch):
     with pytest.raises(OutputError):
         begin_reading(first, EVE)
     assert [p.name for p in tmp_path.iterdir()] == ["a.hspnet"]
+
+
+def test_it_says_how_far_it_is_and_can_be_stopped(first, tmp_path):
+    told, stop = [], threading.Event()
+
+    def progress(part):
+        told.append(part)
+        if part > 0.5:
+            stop.set()
+
+    with pytest.raises(CancelledError):
+        begin_reading(first, EVE, progress=progress, cancel=stop)
+    assert 0.5 < told[-1] < 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.hspnet"]
+    begin_reading(first, EVE, progress=told.append)
+    assert told[-1] == 1.0
+
+
+def test_what_a_kill_left_of_an_earlier_try_is_no_hindrance(first, tmp_path):
+    left = tmp_path / ".a~Dr._Eve.hspnet.part" / "runs"
+    left.mkdir(parents=True)
+    begin_reading(first, EVE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.hspnet", "a~Dr._Eve.hspnet"]
 
 
 def test_runs_are_copied_where_one_file_cannot_have_two_names(first, monkeypatch):

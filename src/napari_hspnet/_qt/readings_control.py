@@ -106,7 +106,14 @@ class ReadingsControl(QObject):
         self._view.note.say(f"Making a reading for {reader} …")
 
         def work(act: Act) -> Path:
-            made = begin_reading(act.case.folder, reader, model=model, regions=regions)
+            made = begin_reading(
+                act.case.folder,
+                reader,
+                model=model,
+                regions=regions,
+                progress=act.progress,
+                cancel=act.cancel,
+            )
             entry.session.look_again()
             return made
 

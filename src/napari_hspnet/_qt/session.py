@@ -258,6 +258,8 @@ class SlideSession:
             state = CaseState(case, error.what)
         try:
             state.case.editing.prepare()
+            # Asked here, so that the window need not wait for the database.
+            _ = state.case.journal.reading
         except BaseException:
             state.case.close()
             raise

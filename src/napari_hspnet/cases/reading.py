@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-import secrets
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ from napari_hspnet.cases.database import CaseDatabase
 from napari_hspnet.cases.facts import said_bounds
 from napari_hspnet.cases.failures import case_failures
 from napari_hspnet.cases.journal import BEGIN, REGIONS, RUNS, Journal, moment
+from napari_hspnet.cases.parts import Report, check
 from napari_hspnet.cases.places import MARK, SUFFIX, refuse_network
 from napari_hspnet.cases.readers import Reading, same_reader
-from napari_hspnet.cases.record import FINISHED, active_runs
+from napari_hspnet.cases.record import FINISHED, RunInfo, active_runs
 from napari_hspnet.cases.review import ReviewRegion, project
+from napari_hspnet.cases.store import RunStore
 from napari_hspnet.errors import CaseError, InputError, OutputError
 
 __all__ = ["FoundReading", "begin_reading", "find_readings", "reading_folder"]
@@ -104,6 +107,8 @@ def begin_reading(
     model: bool = True,
     regions: bool = False,
     clock: Callable[[], str] = moment,
+    progress: Report | None = None,
+    cancel: threading.Event | None = None,
 ) -> Path:
     """Begin a case for a second reader, who is to read blind.
 
@@ -126,6 +131,10 @@ def begin_reading(
         Parts of the overlay would show what the first reader made of them.
     clock : callable () -> str
         As for `Case.open`.
+    progress : callable (float) -> None, optional
+        Told the share that is done, 0 to 1: long only where runs have to be copied.
+    cancel : threading.Event, optional
+        Stops it within a file.
 
     Returns
     -------
@@ -141,6 +150,8 @@ def begin_reading(
     OutputError
         The folder is there already, the disk is full, or writing is not permitted;
         nothing was written.
+    CancelledError
+        If cancelled; likewise.
     """
     first = Path(first).absolute()
     with Case.open(first) as case:
@@ -161,11 +172,14 @@ def begin_reading(
                 advice="Go on with it, or choose another folder",
                 path=target,
             )
-        beside = target.with_name(f".{target.name}.{secrets.token_hex(3)}.part")
+        beside = target.with_name(f".{target.name}.part")
+        # What a kill left of an earlier try.
+        shutil.rmtree(beside, ignore_errors=True)
         try:
             with case_failures(target.parent):
                 (beside / RUN_FOLDERS).mkdir(parents=True)
-            _build(case, beside, name, model, regions, clock)
+            runs = _take_runs(case, beside, progress, cancel) if model else []
+            _enter(case, beside, Reading(name, model, *_end(case)), runs, regions, clock)
             with case_failures(target.parent):
                 beside.rename(target)
         except BaseException:
@@ -174,20 +188,39 @@ def begin_reading(
     return target
 
 
-def _build(
+def _take_runs(
+    case: Case, folder: Path, progress: Report | None, cancel: threading.Event | None
+) -> list[RunInfo]:
+    """The active runs, the topmost last, and their maps."""
+    known = {run.id: run for run in case.runs if run.state == FINISHED}
+    runs = [known[run_id] for run_id in case.active]
+    sources = [case.folder / RUN_FOLDERS / run.id for run in runs]
+    with case_failures(folder):
+        total = sum(len(names) for source in sources for *_, names in os.walk(source))
+        count = itertools.count(1)
+
+        def share(source: str, target: str) -> None:
+            check(cancel)
+            _shared(source, target)
+            if progress is not None:
+                progress(next(count) / total)
+
+        for source in sources:
+            target = folder / RUN_FOLDERS / source.name
+            shutil.copytree(source, target, copy_function=share)
+            RunStore(target, case.grid).sync()
+    return runs
+
+
+def _enter(
     case: Case,
     folder: Path,
-    reader: str,
-    model: bool,
+    reading: Reading,
+    runs: Sequence[RunInfo],
     regions: bool,
     clock: Callable[[], str],
 ) -> None:
-    known = {run.id: run for run in case.runs if run.state == FINISHED}
-    runs = [known[run_id] for run_id in case.active] if model else []
-    with case_failures(folder):
-        for run in runs:
-            source = case.folder / RUN_FOLDERS / run.id
-            shutil.copytree(source, folder / RUN_FOLDERS / run.id, copy_function=_shared)
+    """Write the database: what the case is, its runs, its regions."""
     facts = case.slide_facts
     info = facts.info()
     said: dict[str, Any] = {
@@ -195,7 +228,7 @@ def _build(
         "name": facts.name,
         "grid": [*case.grid.shape, case.grid.mpp],
         **(said_bounds(info) if facts.bounds_known else {}),
-        "reading": _reading(case, reader, model).body(),
+        "reading": reading.body(),
     }
     database = CaseDatabase(folder / DATABASE, False, info, case.grid)
     with closing(database), database.transaction():
@@ -209,12 +242,13 @@ def _build(
             journal.append(RUNS, "", active_runs(runs, active))
         for region in case.review.regions if regions else ():
             if region.kind in _OPEN_KINDS:
-                _take_over(case, journal, region, reader)
+                _take_over(case, journal, region, reading.reader)
 
 
-def _reading(case: Case, reader: str, model: bool) -> Reading:
+def _end(case: Case) -> tuple[int, str]:
+    """Number and hash of the journal's last entry."""
     last = case.journal.last
-    return Reading(reader, model, last, case.journal.entry(last).hash if last else "")
+    return last, case.journal.entry(last).hash if last else ""
 
 
 def _take_over(case: Case, journal: Journal, region: ReviewRegion, reader: str) -> None:

@@ -42,12 +42,22 @@ def second_reading(
     """Begin a case for a second reader, with nothing in it of what the first one did."""
     from napari_hspnet.cases import Case, begin_reading
 
-    made = begin_reading(folder, named(reader), out, not without_model, regions)
+    name = named(reader)
+    with working(as_json) as work:
+        made = begin_reading(
+            folder,
+            name,
+            out,
+            not without_model,
+            regions,
+            progress=work.say("Taking over runs"),
+            cancel=work.cancel,
+        )
     with Case.open(made) as case:
         said = {
             "notice": RESEARCH_USE_ONLY,
             "case": str(made),
-            "reader": named(reader),
+            "reader": name,
             "runs": list(case.active),
             "regions": [region.id for region in case.review.regions],
         }
