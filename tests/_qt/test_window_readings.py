@@ -116,9 +116,9 @@ def test_the_last_stroke_is_kept_when_one_goes_to_another_reading(
     to_reading(dock, qtbot, wait, 1, folder)
     assert not dock.painting.on
     to_reading(dock, qtbot, wait, 0, corrected)
-    said = entries(dock)
-    assert len(said) == before + 1
-    assert said[-1].kind == "edit"
+    # On a busy machine a stroke is saved in parts.
+    said = [e for e in entries(dock)[before:] if not e.body.get("continues")]
+    assert [e.kind for e in said] == ["edit"]
     assert not dock.slides.active.session.read_only_because
 
 
