@@ -206,6 +206,17 @@ def test_two_readings_are_compared_and_one_goes_where_they_differ(
     qtbot.mouseDClick(view.places.viewport(), Qt.MouseButton.LeftButton, pos=spot)
     assert tuple(viewer.scene.camera.center)[-2:] == pytest.approx((2150, 2000))
 
+    click(qtbot, view.listing)
+    wait(lambda: view.tail.text() == "Added 2.")
+    wait(lambda: dock.review_view.table.regions.rowCount() == 3)
+    regions = dock.slides.active.session.case.review.regions[1:]
+    assert [(r.kind, r.pixels, r.comments[0].text) for r in regions] == [
+        ("component", 40_000, "Dr. Ann: CIN3. Dr. Ben: CIN2."),
+        ("component", 20_000, "Dr. Ann: CIN1. Dr. Ben: CIN2."),
+    ]
+    click(qtbot, view.listing)
+    wait(lambda: "already" in view.tail.text())
+
     # In the second reading one is warned: it is not blind after that.
     to_reading(dock, qtbot, wait, 1, folder)
     assert view.head.text() == ""

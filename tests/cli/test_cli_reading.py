@@ -102,6 +102,17 @@ def test_it_is_told_in_words_without_places_unless_asked_for(first, second, done
     )
 
 
+def test_places_are_taken_into_the_list_of_the_first(first, second, done):
+    out = done("compare", first, second, "--add", "--reader", ANN)
+    assert out.splitlines()[-1] == "Added to the list: 2"
+    again = json.loads(done("compare", first, second, "--add", "--reader", ANN, "--json"))
+    assert again["added"] == []
+    region = json.loads(done("regions", first, "--json"))[1]
+    assert (region["kind"], region["state"]) == ("component", "to do")
+    assert region["comments"][0]["text"] == "Dr. Ann: CIN3. Dr. Ben: CIN1."
+    assert region["mm2"] == pytest.approx(0.0799)
+
+
 def test_without_the_model(first, done, tmp_path):
     out = tmp_path / "elsewhere" / "b.hspnet"
     said = json.loads(
@@ -131,6 +142,7 @@ def test_mistakes_are_told_in_one_line(first, second, call, tmp_path):
     refused(call("second-reading", tmp_path / "none", "--reader", BEN), "no case")
     refused(call("compare", first, tmp_path / "none"), "no case")
     refused(call("compare", first, second, "--least-um2", -1), "no area")
+    refused(call("compare", first, second, "--add"), "nobody is named")
     (tmp_path / "other").mkdir()
     other = make_case(tmp_path / "other", grey=240)
     refused(call("compare", first, other), "two slides")

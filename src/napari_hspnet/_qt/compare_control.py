@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from napari_hspnet._qt.acts import Act, Acts
 from napari_hspnet._qt.compare_view import CompareView
 from napari_hspnet._qt.overlay_control import OverlayControl
+from napari_hspnet._qt.review_control import ReviewControl
 from napari_hspnet._qt.review_words import said_text
 from napari_hspnet._qt.slides_control import OpenSlide, SlidesControl
 from napari_hspnet._qt.slots import slot
@@ -19,7 +21,6 @@ from napari_hspnet._qt.tell import notify
 from napari_hspnet._qt.words import about_seconds, area
 from napari_hspnet._qt.work import Job, Jobs
 from napari_hspnet.cases import Case
-from napari_hspnet.slides import PixelBox
 
 if TYPE_CHECKING:
     from napari_hspnet.cases.kappa import Agreement
@@ -39,28 +40,29 @@ class CompareControl(QObject):
     ----------
     view : CompareView
         Part of the section Review.
-    jobs, slides, overlay
+    jobs, acts, slides, overlay, reviewing
         The dock's.
-    go_to : callable (PixelBox)
-        Shows a place.
     """
 
     def __init__(
         self,
         view: CompareView,
         jobs: Jobs,
+        acts: Acts,
         slides: SlidesControl,
         overlay: OverlayControl,
-        go_to: Callable[[PixelBox], None],
+        reviewing: ReviewControl,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self._view, self._jobs, self._slides, self._overlay = view, jobs, slides, overlay
-        self._go_to = go_to
+        self._view, self._jobs, self._acts = view, jobs, acts
+        self._slides, self._overlay, self._reviewing = slides, overlay, reviewing
         self._found: TwoReadings | None = None
         view.asked.connect(self.compare)
         view.cancel_asked.connect(lambda: self._jobs.ask_to_stop(_CHANNEL))
         view.place_asked.connect(self._place_asked)
+        view.list_asked.connect(self._list_asked)
+        slides.reader_changed.connect(self._allow)
         slides.active_changed.connect(self._slide_changed)
         slides.results_changed.connect(lambda entry: self.offer())
         slides.cases.looked.connect(self.offer)
@@ -150,6 +152,7 @@ class CompareControl(QObject):
             f"{other} {said_text(each.second, style)}"
             for each in found.differences[:_MOST_LISTED]
         ]
+        self._allow()
         self._view.show_result(
             f"First: {one}. Second: {other}.", _rows(found), " ".join(_notes(found)), places
         )
@@ -157,7 +160,32 @@ class CompareControl(QObject):
     @slot
     def _place_asked(self, number: int) -> None:
         if self._found is not None and number < len(self._found.differences):
-            self._go_to(self._found.differences[number].box)
+            self._reviewing.go_to_box(self._found.differences[number].box)
+
+    @slot
+    def _allow(self) -> None:
+        self._view.allow_listing(self._slides.why_not_change())
+
+    @slot
+    def _list_asked(self) -> None:
+        entry, found, reader = self._reviewing.ready(), self._found, self._slides.reader
+        if entry is None or found is None:
+            return
+
+        def work(act: Act) -> int:
+            from napari_hspnet.cases.two_readings import list_differences
+
+            return len(list_differences(act.case.review, found, reader, _MOST_LISTED))
+
+        def done(count: int) -> None:
+            self._reviewing.adding.added.emit(entry)
+            there = "All of them are in the list already." if not count else f"Added {count:,}."
+            self._view.tail.say(there)
+
+        def failed(error: Exception) -> None:
+            self._view.tail.say(notify(error), "error")
+
+        self._acts.do("Adding regions", entry, work, done, failed)
 
 
 def _others(entry: OpenSlide | None) -> list[tuple[str, Path]]:

@@ -32,6 +32,7 @@ class CompareView(QWidget):
 
     cancel_asked = Signal()
     place_asked = Signal(int)
+    list_asked = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +74,7 @@ class CompareView(QWidget):
         self.places.setUniformItemSizes(True)
         self.places.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.places.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.listing = button("Add to the list", "", "compare_list")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -86,6 +88,7 @@ class CompareView(QWidget):
             self.figures,
             self.tail,
             self.places,
+            self.listing,
         ):
             layout.addWidget(widget)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -93,6 +96,7 @@ class CompareView(QWidget):
         self.sure.clicked.connect(self._sure)
         self.back.clicked.connect(lambda: self._warn(False))
         self.cancel.clicked.connect(lambda: self.cancel_asked.emit())
+        self.listing.clicked.connect(lambda: self.list_asked.emit())
         self.choice.activated.connect(lambda number: self._warn(False))
         self.places.itemDoubleClicked.connect(
             lambda item: self.place_asked.emit(self.places.row(item))
@@ -137,6 +141,13 @@ class CompareView(QWidget):
         self.warning.say(self._warning if on else "", "warning")
         self._ask.setVisible(on)
 
+    def allow_listing(self, why_not: str) -> None:
+        """Enable taking the places into the list, or say in the tooltip why it cannot be."""
+        self.listing.setEnabled(not why_not)
+        self.listing.setToolTip(
+            why_not or "Review these places as regions; a comment on each says who said what"
+        )
+
     def show_progress(self, text: str, part: float) -> None:
         """The two are being compared."""
         self.go.setEnabled(False)
@@ -174,6 +185,7 @@ class CompareView(QWidget):
         self.places.addItems(list(places))
         self.places.setFixedHeight(8 + 15 * min(max(len(places), 2), _MOST_PLACES))
         self.places.setVisible(bool(places))
+        self.listing.setVisible(bool(places))
         if head:
             # Once there is room made for it.
             QTimer.singleShot(0, self._come_to_sight)

@@ -147,9 +147,10 @@ class ReviewDock(QWidget):
         self.comparing = CompareControl(
             self.review_view.compare,
             self.jobs,
+            self.acts,
             self.slides,
             self.overlay,
-            self.reviewing.go_to_box,
+            self.reviewing,
             self,
         )
         self.teaching = TeachControl(

@@ -57,7 +57,7 @@ class ReviewControl(QObject):
         self._slides, self._overlay = slides, overlay
         self.marking = MarkControl(viewer, jobs, slides, self)
         self.book = RegionBook(jobs, slides, self)
-        self.adding = RegionAdding(view, jobs, acts, slides, self._ready, self)
+        self.adding = RegionAdding(view, jobs, acts, slides, self.ready, self)
         self.figures = ReviewFigures(viewer, view, jobs, slides, overlay, segmenting, self)
         view.table.chosen.connect(self._chosen)
         view.table.jump_asked.connect(self.go_to_region)
@@ -180,7 +180,7 @@ class ReviewControl(QObject):
 
     def _do(self, title: str, ids: Sequence[int], work: Callable[[Review], None]) -> bool:
         """Order an act on the review; whether it was ordered."""
-        entry = self._ready() if self._view.table.chosen_ids else None
+        entry = self.ready() if self._view.table.chosen_ids else None
         if entry is None or not ids:
             return False
         self._acts.do(
@@ -201,7 +201,7 @@ class ReviewControl(QObject):
         self._view.error.say(notify(error), "error")
         self.refresh(entry, _NOWHERE)
 
-    def _ready(self) -> OpenSlide | None:
+    def ready(self) -> OpenSlide | None:
         """The slide to work on; None, and a word why, where that cannot be."""
         why_not = self._slides.why_not_change()
         if not why_not and not self._slides.reader:

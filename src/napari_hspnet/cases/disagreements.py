@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_hspnet.cases.composite import Composite
 from napari_hspnet.cases.parts import Parts, Report, pixels_from
-from napari_hspnet.cases.selection import Place, around
+from napari_hspnet.cases.selection import PackedMasks, Place, Selection
 from napari_hspnet.classes import CIN3, NOT_RUN
 from napari_hspnet.slides.grid import LabelGrid
 from napari_hspnet.slides.region import PixelBox
@@ -84,7 +84,7 @@ def disagreements(
     found = differing(
         composite.grid, partial(_pairs, composite), least_um2, places, progress, cancel
     )
-    return tuple(Disagreement(*place) for place in found)
+    return tuple(Disagreement(where.box, *said) for where, *said in found)
 
 
 def differing(
@@ -94,7 +94,7 @@ def differing(
     places: Iterable[Place] | None = None,
     progress: Report | None = None,
     cancel: threading.Event | None = None,
-) -> Iterator[tuple[PixelBox, int, int, int]]:
+) -> Iterator[tuple[Selection, int, int, int]]:
     """Where two of equal grid say different classes.
 
     Parameters
@@ -108,8 +108,8 @@ def differing(
 
     Yields
     ------
-    tuple of PixelBox, int, int, int
-        (box, pixels, one, other), in the order of `disagreements`.
+    tuple of Selection, int, int, int
+        (where, pixels, one, other), in the order of `disagreements`.
 
     Raises
     ------
@@ -126,11 +126,12 @@ def differing(
         progress=progress,
         cancel=cancel,
     )
-    boxes: dict[int, PixelBox] = {}
-    for _, box, part, _ in parts.pieces(cancel=cancel):
-        boxes[part] = around([box, boxes.get(part, box)])
+    masks = [PackedMasks(grid.shape) for _ in range(len(parts.pixels))]
+    for place, box, part, mask in parts.pieces(cancel=cancel):
+        masks[part].pack(place, box, mask)
     for i in np.argsort(-parts.pixels, kind="stable").tolist():
-        yield boxes[i], int(parts.pixels[i]), *divmod(int(parts.codes[i]), _PAIR)
+        where = Selection(grid.shape, masks[i])
+        yield where, int(parts.pixels[i]), *divmod(int(parts.codes[i]), _PAIR)
 
 
 def paired(one: Array, other: Array) -> Array:

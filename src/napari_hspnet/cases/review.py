@@ -211,9 +211,24 @@ class Review:
         )
 
     def add(
-        self, selections: Sequence[Selection], kind: str, reader: str
+        self,
+        selections: Sequence[Selection],
+        kind: str,
+        reader: str,
+        comments: Sequence[str] = (),
     ) -> tuple[ReviewRegion, ...]:
         """Enter regions to be reviewed, as one act.
+
+        Parameters
+        ----------
+        selections : sequence of Selection
+            Their pixels.
+        kind : str
+            One of `KINDS`.
+        reader : str
+            Who adds them.
+        comments : sequence of str, optional
+            What is said of each to begin with.
 
         Raises
         ------
@@ -241,6 +256,8 @@ class Review:
                 )
                 tiles += [_tile(place, mask, part) for place, mask in selection.masks.items()]
             self._enter({"do": "add", "kind": kind, "regions": said}, reader, tiles)
+            for region, text in zip(said, comments, strict=bool(comments)):
+                self.comment(region["id"], text, reader)
         return tuple(self.region(r["id"]) for r in said)
 
     def set_state(self, region_ids: Sequence[int], state: str, reader: str) -> None:

@@ -14,14 +14,24 @@ from napari_hspnet.cases.case import Case
 from napari_hspnet.cases.disagreements import differing, paired
 from napari_hspnet.cases.grades import counts_of, grades_of
 from napari_hspnet.cases.parts import Report, check
-from napari_hspnet.cases.review import REVIEWED, SIGNED_OFF, ReviewRegion
+from napari_hspnet.cases.review import REVIEWED, SIGNED_OFF, Review, ReviewRegion, not_listed
 from napari_hspnet.cases.selection import Place, Selection, chunks_of
 from napari_hspnet.cases.snapshot import CaseSnapshot
+from napari_hspnet.cases.words import grade_name
 from napari_hspnet.classes import CIN3, NOT_RUN
 from napari_hspnet.errors import CaseMismatchError
 from napari_hspnet.slides.region import PixelBox
 
-__all__ = ["BASES", "Basis", "Difference", "RegionPair", "Side", "TwoReadings", "compare"]
+__all__ = [
+    "BASES",
+    "Basis",
+    "Difference",
+    "RegionPair",
+    "Side",
+    "TwoReadings",
+    "compare",
+    "list_differences",
+]
 
 Array = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -69,12 +79,27 @@ class Side:
 
 @dataclass(frozen=True)
 class Difference:
-    """A 4-connected place that both graded, each in one way, and not the same."""
+    """A 4-connected place that both graded, each in one way, and not the same.
 
-    box: PixelBox
+    Attributes
+    ----------
+    where : Selection
+        Its pixels.
+    pixels : int
+        How many.
+    first, second : int
+        What each said, 0 to 4.
+    """
+
+    where: Selection
     pixels: int
     first: int
     second: int
+
+    @property
+    def box(self) -> PixelBox:
+        """The smallest that holds it."""
+        return self.where.box
 
 
 @dataclass(frozen=True)
@@ -191,6 +216,43 @@ def compare(
         differences,
         one.grid.mpp,
     )
+
+
+def list_differences(
+    review: Review, found: TwoReadings, reader: str, most: int = 200
+) -> tuple[ReviewRegion, ...]:
+    """Take the places where two readings differ into a list of review regions.
+
+    Each gets a comment that says who said what; those that are on the list already
+    are left out.
+
+    Parameters
+    ----------
+    review : Review
+        Of one of the two, or of a third case of the slide.
+    found : TwoReadings
+        What comparing gave.
+    reader : str
+        Who does so.
+    most : int
+        How many, the largest first.
+
+    Raises
+    ------
+    As `Review.add`.
+    """
+    there = found.differences[:most]
+    unknown = not_listed([each.where for each in there], "component", review.regions)
+    fresh = {id(where) for where in unknown}
+    new = [each for each in there if id(each.where) in fresh]
+    if not new:
+        return ()
+    said = [
+        f"{found.first.who}: {grade_name(each.first)}. "
+        f"{found.second.who}: {grade_name(each.second)}."
+        for each in new
+    ]
+    return review.add([each.where for each in new], "component", reader, said)
 
 
 def _refuse_different(first: Case, second: Case) -> None:

@@ -78,22 +78,36 @@ def compare_readings(
     least_um2: Annotated[
         float, typer.Option("--least-um2", metavar="N", help="Places from this size on.")
     ] = 1_000.0,
+    add: Annotated[
+        bool,
+        typer.Option("--add", help="Take these places into CASE's review regions, by --reader."),
+    ] = False,
+    reader: Reader = "",
     as_json: AsJson = False,
 ) -> None:
     """Say how well two readings of a slide agree: in grades, and at CIN2."""
     from napari_hspnet.cases import Case
-    from napari_hspnet.cases.two_readings import compare
+    from napari_hspnet.cases.two_readings import compare, list_differences
 
-    with Case.open(first) as one, Case.open(second) as other, working(as_json) as work:
+    name = named(reader) if add else ""
+    with (
+        Case.open(first, read_only=not add) as one,
+        Case.open(second) as other,
+        working(as_json) as work,
+    ):
         found = compare(one, other, least_um2, work.say("Comparing"), work.cancel)
+        added = [r.id for r in list_differences(one.review, found, name)] if add else None
     if as_json:
-        print_json(_facts(found, places))
+        said = _facts(found, places)
+        print_json(said if added is None else {**said, "added": added})
         return
     for line in _who(found):
         typer.echo(line)
     _print_figures(found)
     if places:
         _print_places(found)
+    if added is not None:
+        typer.echo(f"Added to the list: {', '.join(map(str, added)) or 'none'}")
 
 
 def _facts(found: TwoReadings, places: bool) -> dict[str, Any]:
