@@ -131,7 +131,7 @@ class SlideSession:
     @property
     def folder(self) -> Path | None:
         """Where the case is, or would be; None before it has been looked for."""
-        return self._folder
+        return self._folder or self.first
 
     @property
     def synthetic_shown(self) -> bool:
@@ -177,26 +177,24 @@ class SlideSession:
             if self.case is not None:
                 # A run or a correction was quicker.
                 return CaseState(self.case, self.read_only_because)
-            self._look()
-            assert self._folder is not None
-            if not (self._folder / "case.sqlite").is_file():
+            folder = self._meant()
+            if not (folder / "case.sqlite").is_file():
                 return None
+            self._folder = folder
             # Two workers can want it before the window has taken it.
             if self._opened is None:
                 self._opened = self._open(create=False)
             return self._opened
 
-    def _look(self) -> None:
-        """Which cases there are, and which of them is meant."""
+    def _meant(self) -> Path:
+        """Look which cases there are; which of them is meant, or would be."""
         info = self.slide.info
         found = find_cases(info)
         self.namesakes = found.namesakes
         self.first = found.own or default_case_folder(info)
         self.second = find_readings(self.first)
-        if self._folder is None:
-            self._folder = next(
-                (r.folder for r in self.second if r.is_of(self._reader)), self.first
-            )
+        own = (each.folder for each in self.second if each.is_of(self._reader))
+        return self._folder or next(own, self.first)
 
     def look_again(self) -> None:
         """Look which second readings there are now; a worker calls it."""
@@ -245,10 +243,7 @@ class SlideSession:
         codec.load()
         info = self.slide.info
         grid = LabelGrid.of(info)
-        if self._folder is None:
-            self._look()
-        folder = self._folder
-        assert folder is not None
+        folder = self._folder or self._meant()
         try:
             state = CaseState(Case.open_or_create(folder, info, grid))
         except (CaseInUseError, OutputError) as error:
