@@ -103,6 +103,7 @@ class CompareView(QWidget):
         )
         self.show_idle()
         self.show_result("", (), "", ())
+        self.allow_listing("")
         self.offer((), "")
 
     def offer(self, names: Sequence[str], warning: str) -> None:

@@ -83,7 +83,7 @@ class ReadingView(QWidget):
         self.begin.clicked.connect(self._begin)
         self.name.returnPressed.connect(self._begin)
         self.name.textChanged.connect(lambda text: self._allow_begin())
-        self.ask(False)
+        self.allow("Open a slide first.")
         self.show_readings((), -1)
 
     def ask(self, on: bool) -> None:
