@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_hspnet.errors import InputError
 
-__all__ = ["Reading", "same_reader"]
+__all__ = ["Reading", "reader_name", "same_reader"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,20 @@ class Reading:
                 f"This is the second reading of {self.reader}, and {reader} is named as reader",
                 advice=f"Only {self.reader} corrects and reviews here; go to your own reading",
             )
+
+
+def reader_name(reader: str) -> str:
+    """A reader's name without needless spaces.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    name = " ".join(reader.split())
+    if not name:
+        raise InputError("Nobody is named as reader", advice="Say who reads (--reader)")
+    return name
 
 
 def same_reader(one: str, other: str) -> bool:

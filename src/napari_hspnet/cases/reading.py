@@ -21,11 +21,11 @@ from napari_hspnet.cases.failures import case_failures
 from napari_hspnet.cases.journal import BEGIN, REGIONS, RUNS, Journal, moment
 from napari_hspnet.cases.parts import Report, check
 from napari_hspnet.cases.places import MARK, SUFFIX, refuse_network
-from napari_hspnet.cases.readers import Reading, same_reader
+from napari_hspnet.cases.readers import Reading, reader_name, same_reader
 from napari_hspnet.cases.record import FINISHED, RunInfo, active_runs
 from napari_hspnet.cases.review import ReviewRegion, project
 from napari_hspnet.cases.store import RunStore
-from napari_hspnet.errors import CaseError, InputError, OutputError
+from napari_hspnet.errors import CaseError, OutputError
 
 __all__ = ["FoundReading", "begin_reading", "find_readings", "reading_folder"]
 
@@ -61,10 +61,7 @@ def reading_folder(first: Path, reader: str) -> Path:
     InputError
         If the reader has no name.
     """
-    name = " ".join(reader.split())
-    if not name:
-        raise InputError("Nobody is named as reader", advice="Say who reads (--reader)")
-    short = re.sub(r"[^\w.+-]+", "_", name).strip("._")[:40] or "reader"
+    short = re.sub(r"[^\w.+-]+", "_", reader_name(reader)).strip("._")[:40] or "reader"
     return first.with_name(f"{first.name.removesuffix(SUFFIX)}{MARK}{short}{SUFFIX}")
 
 
@@ -153,7 +150,7 @@ def begin_reading(
     CancelledError
         If cancelled; likewise.
     """
-    first = Path(first).absolute()
+    first, name = Path(first).absolute(), reader_name(reader)
     with Case.open(first) as case:
         if case.journal.reading is not None:
             raise CaseError(
@@ -162,9 +159,6 @@ def begin_reading(
                 path=first,
             )
         target = Path(folder or reading_folder(first, reader)).absolute()
-        name = " ".join(reader.split())
-        if not name:
-            raise InputError("Nobody is named as reader", advice="Say who reads (--reader)")
         refuse_network(target.parent)
         if target.exists():
             raise OutputError(

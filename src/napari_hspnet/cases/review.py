@@ -155,11 +155,7 @@ class Review:
         InputError
             If there is none of that number.
         """
-        self.region(region_id)
-        entry, part = self._database.query(
-            "SELECT entry, part FROM region WHERE id = ?", (region_id,)
-        )[0]
-        return selection_of(self._journal, self._shape, entry, part)
+        return selection_of(self._journal, self._shape, *self._entered(region_id))
 
     def tiles(self, region_id: int) -> tuple[PackedTile, ...]:
         """The same as the journal keeps them, to be entered as a single region.
@@ -169,11 +165,14 @@ class Review:
         InputError
             If there is none of that number.
         """
+        tiles = self._journal.tiles(*self._entered(region_id))
+        return tuple(replace(tile, part=0) for tile in tiles)
+
+    def _entered(self, region_id: int) -> tuple[int, int]:
+        """The entry that added a region, and which part of it that is."""
         self.region(region_id)
-        entry, part = self._database.query(
-            "SELECT entry, part FROM region WHERE id = ?", (region_id,)
-        )[0]
-        return tuple(replace(tile, part=0) for tile in self._journal.tiles(entry, part))
+        rows = self._database.query("SELECT entry, part FROM region WHERE id = ?", (region_id,))
+        return rows[0][0], rows[0][1]
 
     def locks(self, row: int, col: int) -> list[tuple[int, Mask]]:
         """Regions signed off that meet a chunk of level 0, with their pixels there."""
