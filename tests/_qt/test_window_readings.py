@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from clicking import click, cut_off
@@ -10,8 +12,9 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QTextDocument
 from qtpy.QtTest import QTest
 
+from napari_hspnet._qt.session import SlideSession
 from napari_hspnet.cases import Case, Patch, Selection, begin_reading, reading_folder
-from napari_hspnet.slides import PixelBox
+from napari_hspnet.slides import PixelBox, open_slide
 
 pytestmark = pytest.mark.gui
 
@@ -146,8 +149,6 @@ def test_who_is_named_later_is_told_of_the_own_reading(corrected, dock_on, wide_
 
 
 def test_a_reading_that_came_alone_can_be_found(corrected, dock_on, wide_path, qtbot, wait):
-    import shutil
-
     folder = begin_reading(corrected, BEN)
     shutil.rmtree(corrected)
     dock = dock_on(wide_path, results=False)
@@ -155,6 +156,19 @@ def test_a_reading_that_came_alone_can_be_found(corrected, dock_on, wide_path, q
     wait(lambda: view.choice.count() == 2)
     to_reading(dock, qtbot, wait, 1, folder)
     np.testing.assert_array_equal(labels(dock), predicted())
+
+
+def test_a_reading_that_has_gone_is_not_made_anew_as_a_plain_case(corrected, wide_path):
+    folder = begin_reading(corrected, BEN)
+    shutil.rmtree(folder)
+    session = SlideSession(open_slide(wide_path), "", folder)
+    try:
+        assert session.existing_case() is None
+        with session.writable_case().case as case:
+            assert case.folder == corrected
+        assert not folder.exists()
+    finally:
+        session.close()
 
 
 def test_mistakes_are_said_beside_the_field(corrected, dock_on, wide_path, qtbot, wait, notified):

@@ -179,6 +179,10 @@ class SlideSession:
                 return CaseState(self.case, self.read_only_because)
             folder = self._meant()
             if not (folder / "case.sqlite").is_file():
+                # A reading that has gone must not be made anew: it would be a plain case
+                # where nobody looks for one.
+                if folder != self.first:
+                    self._folder = None
                 return None
             self._folder = folder
             # Two workers can want it before the window has taken it.

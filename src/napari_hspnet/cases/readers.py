@@ -60,7 +60,7 @@ def reader_name(reader: str) -> str:
     """
     name = " ".join(reader.split())
     if not name:
-        raise InputError("Nobody is named as reader", advice="Say who reads (--reader)")
+        raise InputError("Nobody is named as reader", advice="Say who it is, as in --reader NAME")
     return name
 
 

@@ -112,10 +112,9 @@ def named(reader: str) -> str:
     InputError
         If it is empty.
     """
-    name = " ".join(reader.split())
-    if not name:
-        raise InputError("Nobody is named as reader", advice="Say who it is, as in --reader NAME")
-    return name
+    from napari_hspnet.cases.readers import reader_name
+
+    return reader_name(reader)
 
 
 def one_of(given: Mapping[str, object]) -> str:
