@@ -275,6 +275,7 @@ def _second_reader(dock, window) -> None:
     wait(60, compare.head.text)
     wait(1.0)
     _save(compare, "section-compare")
+    dock._area.verticalScrollBar().setValue(0)
 
 
 def _save(widget, name: str) -> None:

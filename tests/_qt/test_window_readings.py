@@ -230,6 +230,12 @@ def test_two_readings_are_compared_and_one_goes_where_they_differ(
     ]
     click(qtbot, view.listing)
     wait(lambda: "already" in view.tail.text())
+    # Another palette is chosen far from there, and the dock stays where it is.
+    bar = dock._area.verticalScrollBar()
+    bar.setValue(0)
+    dock.overlay_view.palette_chosen.emit("ordinal")
+    qtbot.wait(100)
+    assert bar.value() == 0
 
     # In the second reading one is warned: it is not blind after that.
     to_reading(dock, qtbot, wait, 1, folder)

@@ -133,6 +133,7 @@ class CompareControl(QObject):
         self._view.show_idle()
         self._found = found
         self._show()
+        self._view.come_to_sight()
 
     @slot
     def _failed(self, error: Exception) -> None:

@@ -187,9 +187,10 @@ class CompareView(QWidget):
         self.places.setFixedHeight(8 + 15 * min(max(len(places), 2), _MOST_PLACES))
         self.places.setVisible(bool(places))
         self.listing.setVisible(bool(places))
-        if head:
-            # Once there is room made for it.
-            QTimer.singleShot(0, self._come_to_sight)
+
+    def come_to_sight(self) -> None:
+        """Let the dock scroll here, once there is room made for what is shown."""
+        QTimer.singleShot(0, self._come_to_sight)
 
     @slot
     def _come_to_sight(self) -> None:
